@@ -1,0 +1,101 @@
+"""Finds the pipelines by scanning this folder: a module, or a folder with a `pipeline` module, that has a `PIPELINE`.
+
+Nothing heavy is imported for the asking: a pipeline's module must import without torch, which it loads in `open`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydicom import Dataset
+
+import pipelines
+from pipelines.codes import Code
+from pipelines.findings import ModelIdentity, Outcome
+from pipelines.volume import Volume
+
+
+class PipelineSettings(BaseModel):
+    """What every `[pipelines.NAME]` table may say; a pipeline's own settings class adds its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    time_limit_s: float = Field(default=300.0, gt=0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What a reader hands on: the outcome, and what the report needs to speak of it.
+
+    `headers[k]` is the data set of slice k of `volume`, without pixel data. Both are empty when nothing could be read.
+    """
+
+    outcome: Outcome
+    volume: Volume | None = None
+    headers: tuple[Dataset, ...] = ()
+
+
+class Reader(Protocol):
+    """A pipeline with its model in memory, warm."""
+
+    @property
+    def model(self) -> ModelIdentity: ...
+
+    def read(self, paths: Sequence[Path]) -> Reading:
+        """Read one series (or study) from its files. Never raises for bad input: the outcome says `not_read` and why."""
+        ...
+
+
+class Pipeline(Protocol):
+    """What a pipeline's module exports as `PIPELINE`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def settings(self) -> type[PipelineSettings]: ...
+
+    @property
+    def looks_for(self) -> Code:
+        """What a report says is present or absent."""
+        ...
+
+    @property
+    def site(self) -> Code:
+        """The body part that a report names as finding site."""
+        ...
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Centre and width in which pictures of the result are shown (HU for CT)."""
+        ...
+
+    def open(self, settings: PipelineSettings) -> Reader:
+        """Load and warm the model. Raises `TriageError` with the reason `model.unverified` when it must not be used."""
+        ...
+
+
+@cache
+def catalogue() -> Mapping[str, Pipeline]:
+    """All pipelines by name. Two that claim one name are a programming error (`ValueError`)."""
+    found: dict[str, Pipeline] = {}
+    for module in pkgutil.iter_modules(pipelines.__path__, "pipelines."):
+        name = f"{module.name}.pipeline" if module.ispkg else module.name
+        if name == __name__ or importlib.util.find_spec(name) is None:
+            continue
+        pipeline: Pipeline | None = getattr(importlib.import_module(name), "PIPELINE", None)
+        if pipeline is None:
+            continue
+        if pipeline.name in found:
+            raise ValueError(f"two pipelines are named {pipeline.name}")
+        found[pipeline.name] = pipeline
+    return found

@@ -1,0 +1,63 @@
+"""Every coded concept the node writes or reads, in one table.
+
+The value, scheme and meaning of each row stand in PS3.16 unless its comment says otherwise; `docs/reference` prints the
+table. A concept without a standard code is in the private scheme `99TRIAGE`. Nobody spells a code anywhere else.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+PRIVATE_SCHEME = "99TRIAGE"
+
+
+class Code(NamedTuple):
+    """A coded concept: code value, coding scheme designator, code meaning (PS3.3, 8.8)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+# Intracranial hemorrhage. CID 3413 prints 1386000 with another meaning; ours is SNOMED CT's.
+INTRACRANIAL_HEMORRHAGE = Code("1386000", "SCT", "Intracranial hemorrhage")
+HEMORRHAGE = Code("50960005", "SCT", "Hemorrhage")
+EPIDURAL_HEMORRHAGE = Code("EPIDURAL", PRIVATE_SCHEME, "Epidural hemorrhage")
+SUBDURAL_HEMORRHAGE = Code("35486000", "SCT", "Subdural hemorrhage")
+SUBARACHNOID_HEMORRHAGE = Code("21454007", "SCT", "Subarachnoid hemorrhage")
+INTRAPARENCHYMAL_HEMORRHAGE = Code("274100004", "SCT", "Cerebral hemorrhage")
+INTRAVENTRICULAR_HEMORRHAGE = Code("INTRAVENTRICULAR", PRIVATE_SCHEME, "Intraventricular hemorrhage")
+
+# Presence (CID 240), finding and its context
+PRESENT = Code("52101004", "SCT", "Present")
+ABSENT = Code("272519000", "SCT", "Absent")
+UNDETERMINED = Code("373068000", "SCT", "Undetermined")
+FINDING = Code("121071", "DCM", "Finding")
+FINDING_SITE = Code("363698007", "SCT", "Finding Site")
+FINDING_CATEGORY = Code("276214006", "SCT", "Finding category")
+LATERALITY = Code("272741003", "SCT", "Laterality")
+RIGHT = Code("24028007", "SCT", "Right")
+LEFT = Code("7771000", "SCT", "Left")
+BILATERAL = Code("51440002", "SCT", "Bilateral")
+BRAIN = Code("12738006", "SCT", "Brain")
+HEAD = Code("69536005", "SCT", "Head")
+LUNG = Code("39607008", "SCT", "Lung")
+CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
+MORPHOLOGICALLY_ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+
+# Triage priority: CID 7035
+ACTIONABLE_MINUTES = Code("RID49480", "RADLEX", "ACR Category 1 Actionable Finding")
+ACTIONABLE_HOURS = Code("RID49481", "RADLEX", "ACR Category 2 Actionable Finding")
+ACTIONABLE_DAYS = Code("RID49482", "RADLEX", "ACR Category 3 Actionable Finding")
+
+# Measurements
+VOLUME = Code("118565006", "SCT", "Volume")
+LONG_AXIS = Code("103339001", "SCT", "Long Axis")
+SHORT_AXIS = Code("103340004", "SCT", "Short Axis")
+MEAN_ATTENUATION = Code("112181", "DCM", "Mean Attenuation Coefficient")
+
+# Units
+CUBIC_CENTIMETER = Code("cm3", "UCUM", "cubic centimeter")
+MILLIMETER = Code("mm", "UCUM", "mm")
+HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
+PERCENT = Code("%", "UCUM", "Percent")

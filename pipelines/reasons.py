@@ -1,0 +1,242 @@
+"""Why the node did not do, or only half did, what was asked of it: one table, a row a reason.
+
+A row's code is stable and is never used again for something else. It reaches the sender (DIMSE or HTTP status), the
+worklist, the audit trail, the log, the metric labels, the exit code and a generated page of the documentation. This
+module holds what concerns pixels and reading; `dicom_node.reasons` adds the service's rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from string import Formatter
+from types import MappingProxyType
+from typing import Literal
+
+Retry = Literal["never", "later", "person"]
+Severity = Literal["info", "warning", "error", "critical"]
+Fact = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonRow:
+    """One row of the table: what is wrong in words, what to do, and what it means to each machine that hears of it."""
+
+    code: str
+    sentence: str
+    """For the reader; `{name}` stands where a fact goes. Facts never identify a patient."""
+    remedy: str
+    retry: Retry = "never"
+    severity: Severity = "warning"
+    dimse_status: int = 0xC000
+    """What a C-STORE would be answered with (PS3.4, Annex B.2.3)."""
+    http_status: int = 422
+    audit_outcome: int = 4
+    """EventOutcomeIndicator of the audit message: 0, 4, 8 or 12 (PS3.15, A.5)."""
+
+
+TABLE: dict[str, ReasonRow] = {}
+
+
+def add_rows(*rows: ReasonRow) -> None:
+    """Enter rows into the table. A code that stands there already is a programming error (`ValueError`)."""
+    for row in rows:
+        if row.code in TABLE:
+            raise ValueError(f"reason {row.code} is entered twice")
+        TABLE[row.code] = row
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A row of the table with the facts of one case: `Reason("series.too_few_slices", {"slices": 1, "needed": 3})`."""
+
+    code: str
+    facts: Mapping[str, Fact] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        row = TABLE.get(self.code)
+        if row is None:
+            raise ValueError(f"reason {self.code} is not in the table")
+        wanted = {name for _, name, _, _ in Formatter().parse(row.sentence) if name}
+        if missing := wanted - set(self.facts):
+            raise ValueError(f"reason {self.code} lacks the facts {sorted(missing)}")
+
+    @property
+    def row(self) -> ReasonRow:
+        return TABLE[self.code]
+
+    @property
+    def text(self) -> str:
+        """The sentence with its facts filled in."""
+        return self.row.sentence.format(**self.facts)
+
+    def as_json(self) -> dict[str, object]:
+        return {"code": self.code, "text": self.text, "remedy": self.row.remedy, "facts": dict(self.facts)}
+
+
+class TriageError(Exception):
+    """Base of every error the program raises on purpose; it carries its `Reason` and is never raised itself."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.reason.text} {self.reason.row.remedy}"
+
+
+class Refusal(TriageError):
+    """This input is not read: a decision of a pipeline or of what prepares its input, not a fault of the program."""
+
+
+def refuse(code: str, **facts: Fact) -> Refusal:
+    """The refusal for `code`, to be raised by the caller."""
+    return Refusal(Reason(code, facts))
+
+
+add_rows(
+    ReasonRow("input.not_dicom", "The file is not DICOM.", "Send DICOM Part 10 files."),
+    ReasonRow("input.truncated", "The data set ends before its end.", "Send the instance again."),
+    ReasonRow(
+        "input.missing_attribute",
+        "The attribute {keyword} is missing or empty.",
+        "Mend the attribute at the source and send again.",
+    ),
+    ReasonRow(
+        "input.invalid_attribute",
+        "The attribute {keyword} has a value that cannot be used.",
+        "Mend the attribute at the source and send again.",
+    ),
+    ReasonRow("input.pixel_data_missing", "There is no pixel data.", "Send the image instances of the series."),
+    ReasonRow(
+        "input.pixel_data_unreadable",
+        "The pixel data cannot be decoded ({detail}).",
+        "Send the instance uncompressed, or in a lossless JPEG, JPEG-LS, JPEG 2000 or RLE transfer syntax.",
+    ),
+    ReasonRow(
+        "input.not_ct_values",
+        "The pixel values are not CT numbers ({detail}).",
+        "Send the original axial CT series.",
+    ),
+    ReasonRow(
+        "input.not_an_image_to_read",
+        "This kind of object is not read ({detail}).",
+        "Send the original images.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow("input.too_large", "The image declares {detail}, more than can be read.", "Check the source."),
+    ReasonRow(
+        "input.lossy",
+        "The images were compressed with loss.",
+        "Send the images uncompressed or losslessly compressed.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "input.clipped_values",
+        "The CT numbers are clipped to {lowest} to {highest} HU.",
+        "Send the original series with its full range of CT numbers.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "series.too_few_slices",
+        "The series has {slices} slices; at least {needed} are needed.",
+        "Send the whole series.",
+    ),
+    ReasonRow(
+        "series.incomplete",
+        "Slices are missing: a gap of {gap_mm} mm where {usual_mm} mm is usual.",
+        "Send the missing slices.",
+    ),
+    ReasonRow(
+        "series.partly_unreadable",
+        "{unreadable} of {instances} instances cannot be read and were left out.",
+        "Send the series again.",
+        audit_outcome=4,
+    ),
+    ReasonRow(
+        "geometry.mixed_orientation",
+        "The slices of the series have different orientations.",
+        "Send each stack of slices as its own series.",
+    ),
+    ReasonRow(
+        "geometry.mixed_matrix",
+        "The slices of the series differ in rows, columns or pixel spacing.",
+        "Send each stack of slices as its own series.",
+    ),
+    ReasonRow(
+        "geometry.duplicate_position",
+        "Several slices lie at one position.",
+        "Send each acquisition as its own series.",
+    ),
+    ReasonRow(
+        "geometry.several_frames_of_reference",
+        "The slices have different frames of reference.",
+        "Send each acquisition as its own series.",
+    ),
+    ReasonRow(
+        "geometry.not_axial",
+        "The slices are not axial ({angle} degrees from it).",
+        "Send the axial series.",
+    ),
+    ReasonRow(
+        "geometry.variable_spacing",
+        "Slice spacing varies from {smallest_mm} to {largest_mm} mm; each slice was measured with its own.",
+        "Nothing need be done.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "geometry.tilted",
+        "The gantry was tilted by {degrees} degrees; positions are the true ones.",
+        "Nothing need be done.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "geometry.no_frame_of_reference",
+        "The series has no frame of reference: no segmentation can be made of it.",
+        "Nothing need be done.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "body_part.unexpected",
+        "The images do not show the body part that was announced: {detail}.",
+        "Check the series; read it by eye.",
+    ),
+    ReasonRow(
+        "body_part.partial",
+        "Only a part of the body part is in the images: {detail}.",
+        "Send the whole series.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "contrast.given",
+        "Contrast was given: bright vessels may be taken for blood.",
+        "Read with care.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "model.unverified",
+        "The model {model} does not match its manifest and was not loaded.",
+        "Run `triage-node models verify` and install the model again.",
+        retry="person",
+        severity="critical",
+        dimse_status=0xA700,
+        http_status=503,
+        audit_outcome=12,
+    ),
+    ReasonRow(
+        "pipeline.failed",
+        "Reading failed in the step {step} ({error}).",
+        "Read by eye; send the log to the maker.",
+        retry="later",
+        severity="error",
+        audit_outcome=8,
+    ),
+)
