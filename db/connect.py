@@ -1,0 +1,86 @@
+"""Opens the ledger: SQLite in WAL mode with full synchronisation by default, PostgreSQL for more than one host."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from db.migrate import upgrade
+
+BUSY_TIMEOUT_S = 30.0
+
+
+class LedgerError(Exception):
+    """The ledger could not be read or written; the message says why. Trying again later may help."""
+
+
+class Ledger:
+    """The database behind one engine. Every change happens inside `write`, every look inside `read`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that commits when the block ends and leaves no trace when it raises.
+
+        The write lock is taken at once, so that what the block reads stays true until it commits. Raises `LedgerError`.
+        """
+        with self._translated(), self._engine.connect() as connection:
+            with connection.execution_options(ledger_write=True).begin():
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent look that holds up no writer. Raises `LedgerError`."""
+        with self._translated(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, DBAPIError) as error:
+            raise LedgerError(str(error.orig)) from error
+
+
+def open_ledger(url: str) -> Ledger:
+    """Connect to the ledger at `url` and bring its schema up to date. Raises `LedgerError`."""
+    try:
+        engine = _engine(url)
+        upgrade(engine)
+    except (OperationalError, DBAPIError) as error:
+        raise LedgerError(str(error.orig)) from error
+    return Ledger(engine)
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    path = url.removeprefix("sqlite:///")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # The driver's own transaction handling would begin late and without the write lock.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("ledger_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

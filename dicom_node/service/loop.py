@@ -1,0 +1,73 @@
+"""One loop drives every stage: claim, carry out, record, back off. A stage finds its work in the ledger by query."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+import structlog
+
+from db.connect import LedgerError
+from pipelines.reasons import Reason, TriageError
+
+POLL_S = 2.0
+"""How long a lost wake-up can cost."""
+
+LEDGER_BACKOFF_S = 1.0
+
+Work = TypeVar("Work")
+Clock = Callable[[], datetime]
+log = structlog.get_logger()
+
+
+class Stage(Protocol[Work]):
+    """One stage of the service. Its `policy` decides, its methods act; what is done is recorded in one transaction."""
+
+    @property
+    def name(self) -> str: ...
+
+    def claim(self, now: datetime) -> Work | None:
+        """The next piece of work that is due, or None."""
+        ...
+
+    def carry_out(self, work: Work, now: datetime) -> None:
+        """Decide on it, act, and record what came of it."""
+        ...
+
+    def put_off(self, work: Work, reason: Reason, now: datetime) -> None:
+        """Record that it could not be carried out, so that `claim` does not give it again at once."""
+        ...
+
+    def next_due(self, now: datetime) -> datetime | None:
+        """When work that only waits for time will be due; None when there is none."""
+        ...
+
+
+def drive(stage: Stage[Work], wake: threading.Event, stop: threading.Event, clock: Clock) -> None:
+    """Run `stage` until `stop` is set; `wake` says that there may be work (set it too after setting `stop`)."""
+    while not stop.is_set():
+        wake.clear()
+        try:
+            while not stop.is_set() and (work := stage.claim(clock())) is not None:
+                _carry_out(stage, work, clock)
+            due = stage.next_due(clock())
+        except LedgerError as error:
+            log.error("ledger.unavailable", stage=stage.name, error=str(error))
+            stop.wait(LEDGER_BACKOFF_S)
+            continue
+        wait = POLL_S if due is None else min(POLL_S, max(0.0, (due - clock()).total_seconds()))
+        wake.wait(wait)
+
+
+def _carry_out(stage: Stage[Work], work: Work, clock: Clock) -> None:
+    try:
+        stage.carry_out(work, clock())
+    except LedgerError:
+        raise
+    except Exception as error:  # noqa: BLE001  the one place: whatever fails ends as a stated reason
+        log.exception("stage.failed", stage=stage.name)
+        facts = {"stage": stage.name, "error": type(error).__name__}
+        reason = error.reason if isinstance(error, TriageError) else Reason("service.unexpected", facts)
+        stage.put_off(work, reason, clock())

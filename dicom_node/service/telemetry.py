@@ -1,0 +1,37 @@
+"""Logs: JSON lines on standard error, without patient data. Identifiers appear as short tokens only."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+
+import structlog
+
+
+def token(uid: str) -> str:
+    """A short stand-in for a UID in logs and messages: the same UID gives the same token."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:10]
+
+
+def configure_logging(role: str) -> None:
+    """Send every log of this process through structlog. Libraries speak from WARNING on: at DEBUG they print data sets."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer(sort_keys=True)],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+    structlog.contextvars.bind_contextvars(role=role)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processor=structlog.processors.JSONRenderer(sort_keys=True), foreign_pre_chain=shared
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

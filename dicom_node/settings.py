@@ -1,0 +1,313 @@
+"""service.toml to one frozen model. Every mistake in the file is reported at once, with its path and a remedy."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydicom.datadict import DicomDictionary
+
+import dicom_node.reasons  # noqa: F401  (enters the service's rows)
+from pipelines.catalogue import PipelineSettings, catalogue
+from pipelines.reasons import Reason, TriageError
+
+SEARCH_PATH = (Path("service.toml"), Path("/etc/triage-node/service.toml"))
+Priority = Literal["stat", "urgent", "routine"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+
+
+class ConfigurationError(TriageError):
+    """service.toml cannot be used; `problems` has a line for each mistake."""
+
+    def __init__(self, file: Path, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(Reason("configuration.invalid", {"file": str(file), "detail": "; ".join(self.problems)}))
+
+
+def _ae_title(value: str) -> str:
+    """PS3.5, 6.2: at most 16 characters of the default repertoire, no backslash or control character, not all blank."""
+    if not value.strip() or len(value) > 16 or not re.fullmatch(r"[ -\[\]-~]+", value):
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
+    return value.strip()
+
+
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Table(BaseModel):
+    """Base of every table of service.toml: frozen, and a key it does not know is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Node(Table):
+    """Who this node is and where it keeps what it holds."""
+
+    ae_title: AeTitle = "TRIAGE"
+    host: str = "0.0.0.0"
+    port: Port = 11112
+    spool: Path = Path("spool")
+    database: str = ""
+    """SQLAlchemy URL; empty means SQLite in the spool."""
+    language: Literal["en"] = "en"
+    institution_name: str = ""
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.spool.absolute() / 'ledger.sqlite3'}"
+
+
+class Receive(Table):
+    """How images are taken in."""
+
+    processes: int = Field(default=1, ge=1, le=64)
+    maximum_associations: int = Field(default=64, ge=1)
+    maximum_pdu_bytes: int = Field(default=131072, ge=4096, le=2**31)
+    network_timeout_s: Seconds = 30.0
+    unknown_peers: Literal["accept", "refuse"] = "accept"
+    """Whether a calling AE title without a [peers.NAME] table may send."""
+    check_called_ae_title: bool = True
+    free_disk_mb: int = Field(default=500, ge=0)
+    """Images are refused with a reason, rather than lost, when less than this is free."""
+
+
+class Peer(Table):
+    """A sender that is known by its AE title."""
+
+    ae_title: AeTitle
+    addresses: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Where it may call from; empty means from anywhere."""
+    may: tuple[Literal["store", "echo"], ...] = ("store", "echo")
+
+
+class Assemble(Table):
+    """When a series counts as whole."""
+
+    quiet_time_s: Seconds = 20.0
+    """After the last instance, when the sender keeps its association open or the geometry has gaps."""
+    hard_limit_s: Seconds = 600.0
+    """After the first instance, whatever happens."""
+
+
+class Work(Table):
+    """The engine that reads."""
+
+    workers: int = Field(default=1, ge=1, le=64)
+    threads: int = Field(default=0, ge=0)
+    """For each worker's computations; 0 shares the cores among the workers."""
+    maximum_attempts: int = Field(default=3, ge=1)
+    lease_s: Seconds = 30.0
+    retry_s: Seconds = 2.0
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+class Matcher(Table):
+    """One condition on one attribute; exactly one key is set."""
+
+    equal: str | float | None = None
+    one_of: tuple[str | float, ...] | None = None
+    glob: str | None = None
+    range: tuple[float, float] | None = None
+    present: Literal[True] | None = None
+    absent: Literal[True] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_value_means_equal(cls, value: Any) -> Any:
+        return value if isinstance(value, Mapping | Matcher) else {"equal": value}
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Matcher:
+        if len(self.model_fields_set) != 1:
+            raise ValueError(f"set exactly one of {', '.join(type(self).model_fields)}")
+        if self.range and self.range[0] > self.range[1]:
+            raise ValueError("a range goes from the lower to the higher value")
+        return self
+
+
+_KEYWORDS = frozenset(entry[4] for entry in DicomDictionary.values() if entry[4])
+
+
+class Route(Table):
+    """Which series go to which pipeline."""
+
+    pipeline: str
+    priority: Priority = "routine"
+    when: Mapping[str, Matcher]
+    """By DICOM keyword; all must hold."""
+
+    @field_validator("when")
+    @classmethod
+    def _known_keywords(cls, when: Mapping[str, Matcher]) -> Mapping[str, Matcher]:
+        problems = [
+            f"{keyword} is no DICOM keyword{_suggestion(keyword, _KEYWORDS)}" for keyword in when if keyword not in _KEYWORDS
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return when
+
+
+class Destination(Table):
+    """A PACS (or another AE) that results are sent to."""
+
+    kind: Literal["dimse"] = "dimse"
+    ae_title: AeTitle
+    host: str
+    port: Port
+    confirm: Literal["find", "none"] = "find"
+    """Whether each object is looked for by C-FIND after it was stored."""
+    objects: tuple[str, ...] = ()
+    """Kinds of object it takes; empty means all."""
+    timeout_s: Seconds = 30.0
+    retry_s: Seconds = 5.0
+    """Wait before the second attempt; doubles with each further one, up to `retry_limit_s`."""
+    retry_limit_s: Seconds = 600.0
+    give_up_after_h: float = Field(default=72.0, gt=0)
+
+
+class AlertRule(Table):
+    """Who is told of what."""
+
+    channels: tuple[SecretStr, ...] = Field(min_length=1)
+    """Apprise URLs (`json://host:port/path` is a webhook, `mailto://user:password@host` an e-mail)."""
+    pipelines: tuple[str, ...] = ()
+    """Empty means every pipeline."""
+    statuses: tuple[Literal["finding", "unsure", "not_read"], ...] = ("finding",)
+    minimum_score: float = Field(default=0.0, ge=0, le=1)
+    patient_data: bool = False
+    """Whether the message may carry name, id and accession number. Off: a short token stands for the study."""
+    retry_s: Seconds = 5.0
+    retry_limit_s: Seconds = 300.0
+    give_up_after_h: float = Field(default=12.0, gt=0)
+
+
+DEFAULT_ROUTES: Mapping[str, Mapping[str, Any]] = {
+    "head_bleed": {
+        "pipeline": "hemorrhage",
+        "priority": "stat",
+        "when": {"Modality": "CT", "BodyPartExamined": {"one_of": ["HEAD", "BRAIN", "SKULL"]}},
+    },
+    "head_bleed_by_description": {
+        "pipeline": "hemorrhage",
+        "priority": "stat",
+        "when": {"Modality": "CT", "BodyPartExamined": {"absent": True}, "StudyDescription": {"glob": "*HEAD*"}},
+    },
+    "chest_nodule": {
+        "pipeline": "nodule",
+        "priority": "routine",
+        "when": {"Modality": "CT", "BodyPartExamined": {"one_of": ["CHEST", "LUNG", "THORAX"]}},
+    },
+    "mammography": {"pipeline": "calcification", "priority": "routine", "when": {"Modality": "MG"}},
+}
+
+
+class Settings(Table):
+    """The whole of service.toml. Every key has a default, so that an empty file is a working configuration."""
+
+    node: Node = Node()
+    receive: Receive = Receive()
+    peers: Mapping[str, Peer] = {}
+    assemble: Assemble = Assemble()
+    routes: Mapping[str, Route] = Field(
+        default_factory=lambda: {name: Route.model_validate(route) for name, route in DEFAULT_ROUTES.items()}
+    )
+    work: Work = Work()
+    pipelines: Mapping[str, SerializeAsAny[PipelineSettings]] = {}
+    destinations: Mapping[str, Destination] = {}
+    alerts: Mapping[str, AlertRule] = {}
+
+    @field_validator("pipelines", mode="before")
+    @classmethod
+    def _own_settings_of_each(cls, tables: Any) -> Any:
+        known = catalogue()
+        if not isinstance(tables, Mapping):
+            return tables
+        if unknown := [f"{name} is no pipeline{_suggestion(name, known)}" for name in tables if name not in known]:
+            raise ValueError("; ".join(unknown))
+        return {name: known[name].settings.model_validate(table) for name, table in tables.items()}
+
+    def pipeline(self, name: str) -> PipelineSettings:
+        """The settings of an installed pipeline, its own defaults where service.toml says nothing."""
+        return self.pipelines.get(name) or catalogue()[name].settings()
+
+    def hash_for(self, pipeline: str) -> str:
+        """Names the settings that a result of `pipeline` depends on: SHA-256 of their canonical JSON, 16 hex digits."""
+        settings = self.pipeline(pipeline).model_dump_json(exclude={"device", "time_limit_s"})
+        return hashlib.sha256(f"{pipeline}{settings}".encode()).hexdigest()[:16]
+
+    def hash(self) -> str:
+        """Names the whole configuration, secrets left out: SHA-256 of its canonical JSON, 16 hex digits."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+def find_file(given: Path | None) -> Path | None:
+    """The configuration file to use: the one given, else the first of the search path that exists, else none."""
+    return given or next((path for path in SEARCH_PATH if path.is_file()), None)
+
+
+def load(file: Path | None) -> Settings:
+    """Read service.toml; None means all defaults. Raises `ConfigurationError` with every mistake at once."""
+    if file is None:
+        return Settings()
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(file, [f"it cannot be read ({error})"]) from error
+    try:
+        return parse(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(file, [f"it is no TOML ({error})"]) from error
+    except ValidationError as error:
+        raise ConfigurationError(file, [_describe(detail) for detail in error.errors()]) from error
+
+
+def parse(text: str) -> Settings:
+    """The settings in a TOML text. Raises `tomllib.TOMLDecodeError` or `pydantic.ValidationError`."""
+    return Settings.model_validate(tomllib.loads(text))
+
+
+def _describe(detail: Any) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        key = str(detail["loc"][-1])
+        return f"{path}: there is no such key{_suggestion(key, _known_keys(detail['loc'][:-1]))}"
+    return f"{path}: {detail['msg'].removeprefix('Value error, ')} (found {_shown(detail)})"
+
+
+def _shown(detail: Any) -> str:
+    secret = "channels" in detail["loc"]  # a channel's URL holds a password
+    return "a value that is not shown" if secret else repr(detail["input"])[:80]
+
+
+def _known_keys(path: tuple[Any, ...]) -> Iterable[str]:
+    model: Any = Settings
+    for part in path:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        annotation = field.annotation if field else None
+        if annotation is None:
+            continue  # the name of one table among several of its kind
+        model = next((a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)), model)
+    return model.model_fields
