@@ -162,11 +162,8 @@ class Route(Table):
     @field_validator("when")
     @classmethod
     def _known_keywords(cls, when: Mapping[str, Matcher]) -> Mapping[str, Matcher]:
-        problems = [
-            f"{keyword} is no DICOM keyword{_suggestion(keyword, _KEYWORDS)}" for keyword in when if keyword not in _KEYWORDS
-        ]
-        if problems:
-            raise ValueError("; ".join(problems))
+        if unknown := [keyword for keyword in when if keyword not in _KEYWORDS]:
+            raise ValueError("; ".join(f"{word} is no DICOM keyword{_suggestion(word, _KEYWORDS)}" for word in unknown))
         return when
 
 
@@ -305,9 +302,13 @@ def _shown(detail: Any) -> str:
 def _known_keys(path: tuple[Any, ...]) -> Iterable[str]:
     model: Any = Settings
     for part in path:
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        field = model.model_fields.get(part) if _is_model(model) else None
         annotation = field.annotation if field else None
         if annotation is None:
             continue  # the name of one table among several of its kind
-        model = next((a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)), model)
-    return model.model_fields
+        model = next((a for a in (annotation, *get_args(annotation)) if _is_model(a)), model)
+    return tuple(model.model_fields)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

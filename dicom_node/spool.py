@@ -30,9 +30,10 @@ class Spool:
         """
         relative = f"{room}/{name[:2]}/{name}.dcm"
         final = self.root / relative
-        if final.exists():
-            return relative
         self._make_folder(final.parent)
+        if final.exists():
+            _synchronise_folder(final.parent)  # whoever renamed it may have crashed before doing this
+            return relative
         descriptor, temporary = tempfile.mkstemp(dir=self.root / "tmp")
         try:
             with os.fdopen(descriptor, "wb", buffering=0) as file:

@@ -51,7 +51,7 @@ class Reader(Protocol):
     def model(self) -> ModelIdentity: ...
 
     def read(self, paths: Sequence[Path]) -> Reading:
-        """Read one series (or study) from its files. Never raises for bad input: the outcome says `not_read` and why."""
+        """Read one series (or study) from its files. Bad input never raises: the outcome says `not_read` and why."""
         ...
 
 

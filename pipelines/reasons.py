@@ -85,7 +85,7 @@ class TriageError(Exception):
         return f"{self.reason.text} {self.reason.row.remedy}"
 
 
-class Refusal(TriageError):
+class Refusal(TriageError):  # noqa: N818  a decision, not an error
     """This input is not read: a decision of a pipeline or of what prepares its input, not a fault of the program."""
 
 
