@@ -96,6 +96,15 @@ def refuse(code: str, **facts: Fact) -> Refusal:
 
 add_rows(
     ReasonRow("input.not_dicom", "The file is not DICOM.", "Send DICOM Part 10 files."),
+    ReasonRow(
+        "input.file_unreadable",
+        "The file cannot be opened ({detail}).",
+        "Check that the file is there and may be read.",
+        retry="later",
+        severity="error",
+        audit_outcome=8,
+    ),
+    ReasonRow("input.malformed", "The data set is damaged ({detail}).", "Send the instance again."),
     ReasonRow("input.truncated", "The data set ends before its end.", "Send the instance again."),
     ReasonRow(
         "input.missing_attribute",
@@ -194,6 +203,11 @@ add_rows(
         "Nothing need be done.",
         severity="info",
         audit_outcome=0,
+    ),
+    ReasonRow(
+        "input.matrix_too_small",
+        "The images have {rows} x {columns} pixels, too few to read.",
+        "Send the original images.",
     ),
     ReasonRow(
         "geometry.no_frame_of_reference",

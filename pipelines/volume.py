@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset
 
-from pipelines.geometry import Floats, Plane, local_thicknesses_mm, positions_mm
+from pipelines.geometry import Floats, Plane, local_thicknesses_mm, positions_mm, tilt_degrees
+from pipelines.instance import Frame, hounsfield, read_frames
+from pipelines.reasons import Reason, Refusal, refuse
+
+FEWEST_SLICES = 3
+MOST_VOXELS = 1 << 30
+DUPLICATE_MM = 0.05
+# A gap above this many times what its surroundings lead one to expect has slices missing in it.
+GAP_RATIO = 1.6
+# Slices may be missing as long as no gap could hide a large bleed and little of the whole is lost: a reader would
+# rather look at such a series, and be told, than not see it.
+LARGEST_GAP_MM = 20.0
+LARGEST_MISSING_PART = 0.2
+TILT_DEGREES = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,3 +55,145 @@ class Volume:
         """Patient coordinates (LPS, mm) of a voxel's centre."""
         x, y, z = self.plane[slice_].patient_from_pixel(row, column)
         return (float(x), float(y), float(z))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedSeries:
+    """A series as it was read: `headers[k]` is the data set of slice k without its pixel data."""
+
+    volume: Volume
+    headers: tuple[Dataset, ...]
+    warnings: tuple[Reason, ...]
+
+
+def load(paths: Sequence[Path]) -> LoadedSeries:
+    """Read one CT series from its files, each file once.
+
+    Files that are not to be read (a localizer among the slices) are passed over; unreadable ones are left out, with a
+    warning, as long as what remains is a whole stack. The geometry is checked before a pixel is decoded. Raises
+    `Refusal` with the reason when no stack can be made: nothing readable, fewer than three slices, mixed orientation,
+    matrix or frame of reference, several slices at one position, or too much missing.
+    """
+    frames, failures = _read(paths)
+    stack = _stack(frames, failures)
+    slices: list[NDArray[np.int16] | NDArray[np.float32]] = []
+    decoded: list[Frame] = []
+    for frame in stack:
+        try:
+            slices.append(hounsfield(frame))
+            decoded.append(frame)
+        except Refusal as refusal:
+            failures.append(refusal.reason)
+    if len(decoded) < len(stack):
+        stack = _stack(decoded, failures)
+    is_whole = all(frame.gives_whole_hu for frame in stack)
+    hu = np.stack(slices, dtype=np.int16 if is_whole else np.float32)
+    for frame in frames:
+        frame.dataset.pop("PixelData", None)
+    volume = Volume(hu, _planes(stack), tuple(f.instance_uid for f in stack), tuple(f.number for f in stack))
+    return LoadedSeries(volume, tuple(f.dataset for f in stack), _warnings(volume, stack, failures))
+
+
+def _read(paths: Sequence[Path]) -> tuple[list[Frame], list[Reason]]:
+    frames: dict[tuple[str, int], Frame] = {}
+    failures = []
+    for path in paths:
+        try:
+            for frame in read_frames(path):
+                frames.setdefault((frame.instance_uid, frame.number), frame)
+        except Refusal as refusal:
+            failures.append(refusal.reason)
+    return list(frames.values()), failures
+
+
+def _stack(frames: Sequence[Frame], failures: Sequence[Reason]) -> list[Frame]:
+    """The frames in ascending order along their normal, when they are a stack that can be read."""
+    if len(frames) < FEWEST_SLICES:
+        if len(failures) > len(frames):
+            raise Refusal(_commonest(failures))
+        raise refuse("series.too_few_slices", slices=len(frames), needed=FEWEST_SLICES)
+    _check_alike(frames)
+    normal = np.asarray(frames[0].plane.normal)
+    ordered = sorted(frames, key=lambda frame: float(np.dot(frame.plane.origin, normal)))
+    gaps = np.diff(positions_mm([frame.plane for frame in ordered]))
+    if gaps.min() < DUPLICATE_MM:
+        raise refuse("geometry.duplicate_position")
+    gap, expected, missing_part = _worst_gap(ordered)
+    if gap > GAP_RATIO * expected and (gap > LARGEST_GAP_MM or missing_part > LARGEST_MISSING_PART):
+        raise Refusal(_missing_slices(gap, expected))
+    return ordered
+
+
+def _commonest(failures: Sequence[Reason]) -> Reason:
+    code, _ = Counter(reason.code for reason in failures).most_common(1)[0]
+    return next(reason for reason in failures if reason.code == code)
+
+
+def _check_alike(frames: Sequence[Frame]) -> None:
+    first = frames[0]
+    rows, columns = first.shape
+    if len(frames) * rows * columns > MOST_VOXELS:
+        raise refuse("input.too_large", detail=f"{len(frames)} slices of {rows} x {columns} pixels")
+    directions = np.array([(*frame.plane.row_direction, *frame.plane.column_direction) for frame in frames])
+    if np.abs(directions - directions[0]).max() > 1e-4:
+        raise refuse("geometry.mixed_orientation")
+    spacings = np.array([(frame.plane.row_spacing_mm, frame.plane.column_spacing_mm) for frame in frames])
+    if any(frame.shape != first.shape for frame in frames) or np.abs(spacings / spacings[0] - 1).max() > 1e-3:
+        raise refuse("geometry.mixed_matrix")
+    if len({frame.frame_of_reference_uid for frame in frames} - {""}) > 1:
+        raise refuse("geometry.several_frames_of_reference")
+
+
+def _worst_gap(ordered: Sequence[Frame]) -> tuple[float, float, float]:
+    """The gap that most exceeds what is expected there, what is expected, and the part of the extent that is missing.
+
+    Spacing may change within a series (thin slices at the base, thick ones above), so what is expected of a gap is the
+    largest of its neighbouring gaps, the nominal thickness of the slices beside it and the median gap.
+    """
+    gaps = np.diff(positions_mm([frame.plane for frame in ordered]))
+    thickness = np.array([frame.plane.thickness_mm for frame in ordered])
+    beside = np.maximum(np.concatenate([[0.0], gaps[:-1]]), np.concatenate([gaps[1:], [0.0]]))
+    beside = np.where(beside > LARGEST_GAP_MM, 0.0, beside)
+    expected = np.maximum.reduce([beside, thickness[:-1], thickness[1:], np.full_like(gaps, np.median(gaps))])
+    excess = np.where(gaps > GAP_RATIO * expected, gaps - expected, 0.0)
+    worst = int(np.argmax(gaps / expected))
+    return float(gaps[worst]), float(expected[worst]), float(excess.sum() / gaps.sum())
+
+
+def _missing_slices(gap_mm: float, usual_mm: float) -> Reason:
+    return Reason("series.incomplete", {"gap_mm": round(gap_mm, 1), "usual_mm": round(usual_mm, 1)})
+
+
+def _planes(stack: Sequence[Frame]) -> tuple[Plane, ...]:
+    """The planes; a slice whose thickness is not said gets the extent that it stands for."""
+    planes = [frame.plane for frame in stack]
+    extents = local_thicknesses_mm(planes)
+    return tuple(
+        plane if plane.thickness_mm > 0 else replace(plane, thickness_mm=float(extent))
+        for plane, extent in zip(planes, extents, strict=True)
+    )
+
+
+def _warnings(volume: Volume, stack: Sequence[Frame], failures: Sequence[Reason]) -> tuple[Reason, ...]:
+    warnings = []
+    unreadable = sum(reason.code != "input.not_an_image_to_read" for reason in failures)
+    if unreadable:
+        facts = {"unreadable": unreadable, "instances": len(stack) + unreadable}
+        warnings.append(Reason("series.partly_unreadable", facts))
+    gap, expected, _ = _worst_gap(stack)
+    if gap > GAP_RATIO * expected:
+        warnings.append(_missing_slices(gap, expected))
+    gaps = np.diff(volume.position_mm)
+    if gaps.max() > 1.1 * gaps.min():
+        facts_mm = {"smallest_mm": round(float(gaps.min()), 2), "largest_mm": round(float(gaps.max()), 2)}
+        warnings.append(Reason("geometry.variable_spacing", facts_mm))
+    if (tilt := tilt_degrees(volume.plane)) > TILT_DEGREES:
+        warnings.append(Reason("geometry.tilted", {"degrees": round(tilt, 1)}))
+    if not all(frame.frame_of_reference_uid for frame in stack):
+        warnings.append(Reason("geometry.no_frame_of_reference"))
+    if any(frame.is_lossy for frame in stack):
+        warnings.append(Reason("input.lossy"))
+    lowest, highest = float(volume.hu.min()), float(volume.hu.max())
+    if lowest > -500 or highest < 300:
+        warnings.append(Reason("input.clipped_values", {"lowest": round(lowest), "highest": round(highest)}))
+    return tuple(warnings)

@@ -1,0 +1,26 @@
+"""Where networks run: the device and the number of threads."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+
+
+def choose_device(choice: DeviceChoice) -> torch.device:
+    """The device for `choice`; `auto` takes a GPU where there is one. Raises `ValueError` when CUDA is asked in vain."""
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = cuda, but PyTorch finds no CUDA device")
+    if choice == "auto":
+        choice = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(choice)
+
+
+def use_threads(count: int | None = None) -> int:
+    """Let PyTorch compute with `count` threads: as many as this process may use cores when None. Returns the number."""
+    threads = count if count is not None else len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads
