@@ -64,7 +64,7 @@ def append(
 def rows(
     connection: Connection, *, study_instance_uid: str = "", event: str = "", after: int = 0, limit: int | None = None
 ) -> Iterator[AuditRow]:
-    """Events in order, optionally of one study, of one kind (a prefix such as `delivery.`) or after a sequence number."""
+    """Events in order; optionally of one study, of one kind (a prefix such as `delivery.`), after a sequence number."""
     query = select(audit).where(audit.c.sequence > after).order_by(audit.c.sequence).limit(limit)
     if study_instance_uid:
         query = query.where(audit.c.study_instance_uid == study_instance_uid)
@@ -90,7 +90,7 @@ class Break:
 def verify(connection: Connection) -> tuple[int, str, Break | None]:
     """Walk the whole chain. Gives the number of events, the last hash, and the first break if there is one.
 
-    A trail cut at its end still holds; only a copy of the last hash kept elsewhere shows that, which is why it is given.
+    A trail cut at its end still holds: only a copy of the last hash kept elsewhere shows that, hence it is given.
     """
     count, previous = 0, GENESIS
     for row in rows(connection):

@@ -32,9 +32,9 @@ class Ledger:
 
         The write lock is taken at once, so that what the block reads stays true until it commits. Raises `LedgerError`.
         """
-        with self._translated(), self._engine.connect() as connection:
-            with connection.execution_options(ledger_write=True).begin():
-                yield connection
+        options = {"ledger_write": True}
+        with self._translated(), self._engine.execution_options(**options).begin() as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -66,7 +66,7 @@ def _carry_out(stage: Stage[Work], work: Work, clock: Clock) -> None:
         stage.carry_out(work, clock())
     except LedgerError:
         raise
-    except Exception as error:  # noqa: BLE001  the one place: whatever fails ends as a stated reason
+    except Exception as error:  # the one place that may: whatever fails ends as a stated reason
         log.exception("stage.failed", stage=stage.name)
         facts = {"stage": stage.name, "error": type(error).__name__}
         reason = error.reason if isinstance(error, TriageError) else Reason("service.unexpected", facts)
