@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, text
@@ -48,17 +48,18 @@ def append(
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_CHAIN_LOCK})
     last = connection.execute(select(audit.c.sequence, audit.c.hash).order_by(audit.c.sequence.desc()).limit(1)).first()
     sequence, previous_hash = (last.sequence + 1, last.hash) if last else (1, GENESIS)
-    row = {
-        "sequence": sequence,
-        "at": at,
-        "event": event,
-        "outcome": outcome,
-        "actor": actor,
-        "study_instance_uid": study_instance_uid,
-        "facts": json.dumps(facts or {}, sort_keys=True, ensure_ascii=False, separators=(",", ":")),
-        "previous_hash": previous_hash,
-    }
-    connection.execute(insert(audit).values(**row, hash=_hash(AuditRow(**row, hash=""))))
+    unsealed = AuditRow(
+        sequence=sequence,
+        at=at,
+        event=event,
+        outcome=outcome,
+        actor=actor,
+        study_instance_uid=study_instance_uid,
+        facts=json.dumps(facts or {}, sort_keys=True, ensure_ascii=False, separators=(",", ":")),
+        previous_hash=previous_hash,
+        hash="",
+    )
+    connection.execute(insert(audit).values(**asdict(replace(unsealed, hash=_hash(unsealed)))))
 
 
 def rows(

@@ -22,7 +22,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydicom.datadict import DicomDictionary
+from pydicom._dicom_dict import DicomDictionary
 
 import dicom_node.reasons  # noqa: F401  (enters the service's rows)
 from pipelines.catalogue import PipelineSettings, catalogue

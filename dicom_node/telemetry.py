@@ -15,7 +15,7 @@ def token(uid: str) -> str:
 
 
 def configure_logging(role: str) -> None:
-    """Send every log of this process through structlog. Libraries speak from WARNING on: below, they print data sets."""
+    """Send every log of this process through structlog. Libraries speak from WARNING on: below it they print data."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
