@@ -11,7 +11,7 @@ DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 
 def choose_device(choice: DeviceChoice) -> torch.device:
-    """The device for `choice`; `auto` takes a GPU where there is one. Raises `ValueError` when CUDA is asked in vain."""
+    """The device for `choice`; `auto` takes a GPU where there is one. Raises `ValueError` for CUDA without a GPU."""
     if choice == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = cuda, but PyTorch finds no CUDA device")
     if choice == "auto":

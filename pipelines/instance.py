@@ -47,8 +47,8 @@ LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG
 # Values 3 and later of Image Type (or Frame Type) that say a CT object is no stack of CT numbers to read.
 NOT_READ_IMAGE_TYPES = frozenset({
     "LOCALIZER", "PERFUSION", "RCBF", "RCBV", "CBF", "CBV", "MTT", "TTP", "TMAX", "PARAMETRIC", "MAP", "MIP", "MAX_IP",
-    "MIN_IP", "PROJECTION", "VRT", "SSD", "3D", "VOLUME_RENDERED", "DOSE_INFO", "PATIENT_INFO", "RESULTS", "REF_SURVIEW",
-    "SCREENSHOT", "MATERIAL_MAP", "Z_EFF", "ELECTRON_DENSITY",
+    "MIN_IP", "PROJECTION", "VRT", "SSD", "3D", "VOLUME_RENDERED", "DOSE_INFO", "PATIENT_INFO", "RESULTS",
+    "REF_SURVIEW", "SCREENSHOT", "MATERIAL_MAP", "Z_EFF", "ELECTRON_DENSITY",
 })  # fmt: skip
 # What parsers and decoders were seen to raise on damaged input.
 FOREIGN_ERRORS = (

@@ -87,7 +87,8 @@ def load(paths: Sequence[Path]) -> LoadedSeries:
     if len(decoded) < len(stack):
         stack = _stack(decoded, failures)
     is_whole = all(frame.gives_whole_hu for frame in stack)
-    hu = np.stack(slices, dtype=np.int16 if is_whole else np.float32)
+    hu: NDArray[np.int16] | NDArray[np.float32]
+    hu = np.stack(slices).astype(np.int16, copy=False) if is_whole else np.stack(slices).astype(np.float32, copy=False)
     for frame in frames:
         frame.dataset.pop("PixelData", None)
     volume = Volume(hu, _planes(stack), tuple(f.instance_uid for f in stack), tuple(f.number for f in stack))
