@@ -22,7 +22,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import keyword_dict
 
 import dicom_node.reasons  # noqa: F401  (enters the service's rows)
 from pipelines.catalogue import PipelineSettings, catalogue
@@ -148,7 +148,7 @@ class Matcher(Table):
         return self
 
 
-_KEYWORDS = frozenset(entry[4] for entry in DicomDictionary.values() if entry[4])
+_KEYWORDS = frozenset(keyword_dict)
 
 
 class Route(Table):

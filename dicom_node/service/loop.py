@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from db.connect import LedgerError
+from dicom_node.clock import Clock
 from pipelines.reasons import Reason, TriageError
 
 POLL_S = 2.0
@@ -18,7 +19,7 @@ POLL_S = 2.0
 LEDGER_BACKOFF_S = 1.0
 
 Work = TypeVar("Work")
-Clock = Callable[[], datetime]
+
 log = structlog.get_logger()
 
 
@@ -45,13 +46,20 @@ class Stage(Protocol[Work]):
         ...
 
 
-def drive(stage: Stage[Work], wake: threading.Event, stop: threading.Event, clock: Clock) -> None:
-    """Run `stage` until `stop` is set; `wake` says that there may be work (set it too after setting `stop`)."""
+def drive(
+    stage: Stage[Work], wake: threading.Event, stop: threading.Event, clock: Clock, worked: Callable[[], None]
+) -> None:
+    """Run `stage` until `stop` is set.
+
+    `wake` says that there may be work (set it too after setting `stop`); `worked` is called after each piece that was
+    carried out, so that the stages after this one look at the ledger.
+    """
     while not stop.is_set():
         wake.clear()
         try:
             while not stop.is_set() and (work := stage.claim(clock())) is not None:
                 _carry_out(stage, work, clock)
+                worked()
             due = stage.next_due(clock())
         except LedgerError as error:
             log.error("ledger.unavailable", stage=stage.name, error=str(error))

@@ -1,0 +1,1 @@
+"""`triage-node route`: which rule fires on which series, and why."""
