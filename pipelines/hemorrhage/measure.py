@@ -74,9 +74,16 @@ def find_bleeds(
     peaks = {k: float(probability[boxes[k]][label[boxes[k]] == k + 1].max()) for k in kept}
     midplane = find_midplane(intracranial, volume.plane)
     series_key = "\n".join((*volume.instance_uid, model_sha256))
+    surest = max(peaks.values())
     return tuple(
         _finding(
-            volume, label == k + 1, midplane, volumes_ml[k], score * peaks[k] / max(peaks.values()), series_key, kind
+            volume,
+            label == k + 1,
+            midplane,
+            volume_ml=volumes_ml[k],
+            certainty=score * peaks[k] / surest,
+            series_key=series_key,
+            kind=kind,
         )
         for k in kept
     )
