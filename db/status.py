@@ -23,9 +23,7 @@ def counts(connection: Connection) -> dict[str, dict[str, int]]:
         for subject, table in _TOTALS.items()
     }
     by_state = {
-        subject: {
-            state: count for state, count in connection.execute(select(column, func.count()).group_by(column).order_by(column))
-        }
+        subject: dict(connection.execute(select(column, func.count()).group_by(column).order_by(column)).tuples())
         for subject, column in _STATES.items()
     }
     return totals | by_state

@@ -70,13 +70,21 @@ def names(folder: Path = WEIGHTS_FOLDER) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.json")))
 
 
+def manifest_of(name: str, folder: Path = WEIGHTS_FOLDER) -> Manifest:
+    """The manifest of that name, for reading about a model. Raises `UnverifiedModelError`."""
+    try:
+        return Manifest.from_json((folder / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnverifiedModelError(f"model {name}: {type(error).__name__}") from error
+
+
 def verify(name: str, folder: Path = WEIGHTS_FOLDER) -> Model:
     """The model of that name once its weights match its manifest. Raises `UnverifiedModelError` otherwise."""
     weights = folder / f"{name}.safetensors"
+    manifest = manifest_of(name, folder)
     try:
-        manifest = Manifest.from_json((folder / f"{name}.json").read_text(encoding="utf-8"))
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UnverifiedModelError(f"model {name}: {type(error).__name__}") from error
     if manifest.name != name:
         raise UnverifiedModelError(f"the manifest {name}.json is that of {manifest.name}")

@@ -1,0 +1,39 @@
+"""`triage-node demo`: the main job, end to end, on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+from dicom_node.cli.common import ANSWER_IS_NO, console
+from dicom_node.demonstration.run import demonstrate, timeline
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Keep the node's and the PACS's files, not the pictures alone.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-output"), show_default=True)
+def demo(*, keep: bool, out: Path) -> None:
+    """Push made head CTs through a node into a PACS and print what happened when.
+
+    With TRIAGE_DATA set to a folder of real studies, those are pushed too. Exit 0 only if the PACS, when asked, showed
+    every result.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="triage-node-demo-"))
+    data = os.environ.get("TRIAGE_DATA")
+    lines = demonstrate(folder, Path(data) if data else None, lambda text: console.print(f"[dim]·[/dim] {text}"))
+    console.print(timeline(lines))
+    out.mkdir(parents=True, exist_ok=True)
+    for line in lines:
+        if line.picture:
+            kept = shutil.copy(line.picture, out / line.picture.name)
+            console.print(f"Picture of the {line.case.name}: {kept}", soft_wrap=True)
+    if keep:
+        console.print(f"Kept: {folder}", soft_wrap=True)
+    else:
+        shutil.rmtree(folder)
+    if any(line.problems for line in lines):
+        raise SystemExit(ANSWER_IS_NO)
