@@ -183,7 +183,10 @@ results = Table(
     "results",
     metadata,
     Column("result_id", RowId, primary_key=True),
-    Column("job_id", RowId, ForeignKey("jobs.job_id"), nullable=False, unique=True),
+    Column("job_id", RowId, ForeignKey("jobs.job_id"), nullable=False),
+    Column(
+        "fencing_token", Integer, nullable=False, comment="of the claim it came from; a job tried anew gives another"
+    ),
     Column("revision_id", RowId, ForeignKey("revisions.revision_id"), nullable=False, index=True),
     Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), nullable=False, index=True),
     Column("pipeline", Text, nullable=False),
@@ -194,6 +197,7 @@ results = Table(
     Column("recorded_at", Utc, nullable=False),
     Column("alert_considered_at", Utc, comment="when the alert rules were asked"),
     _one_of("status", RESULT_STATUSES),
+    UniqueConstraint("job_id", "fencing_token"),
     Index("ix_results_alerts", "alert_considered_at"),
 )
 

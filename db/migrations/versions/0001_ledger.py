@@ -216,6 +216,12 @@ def upgrade() -> None:
         "results",
         sa.Column("result_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "fencing_token",
+            sa.Integer(),
+            nullable=False,
+            comment="of the claim it came from; a job tried anew gives another",
+        ),
         sa.Column("revision_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("study_instance_uid", sa.Text(), nullable=False),
         sa.Column("pipeline", sa.Text(), nullable=False),
@@ -232,7 +238,7 @@ def upgrade() -> None:
             ["study_instance_uid"], ["studies.study_instance_uid"], name=op.f("fk_results_study_instance_uid")
         ),
         sa.PrimaryKeyConstraint("result_id", name=op.f("pk_results")),
-        sa.UniqueConstraint("job_id", name=op.f("uq_results_job_id")),
+        sa.UniqueConstraint("job_id", "fencing_token", name=op.f("uq_results_job_id_fencing_token")),
     )
     op.create_index("ix_results_alerts", "results", ["alert_considered_at"], unique=False)
     op.create_index(op.f("ix_results_revision_id"), "results", ["revision_id"], unique=False)
