@@ -48,11 +48,8 @@ class Plane:
         """Patient coordinates of pixel centres; `row` and `column` are indices from 0. Shape `[..., 3]`."""
         rows = np.asarray(row, np.float64)[..., None] * self.row_spacing_mm
         columns = np.asarray(column, np.float64)[..., None] * self.column_spacing_mm
-        return (
-            np.asarray(self.origin)
-            + rows * np.asarray(self.column_direction)
-            + columns * np.asarray(self.row_direction)
-        )
+        down, along = rows * np.asarray(self.column_direction), columns * np.asarray(self.row_direction)
+        return np.asarray(np.asarray(self.origin) + down + along)
 
     def pixel_from_patient(self, point: ArrayLike) -> tuple[Floats, Floats]:
         """Row and column index (fractional) of the foot of `point` on the plane. `point` has shape `[..., 3]`."""
@@ -78,7 +75,7 @@ def local_thicknesses_mm(planes: Sequence[Plane]) -> Floats:
         return np.array([planes[0].thickness_mm])
     gaps = np.abs(np.diff(positions_mm(planes)))
     padded = np.concatenate([gaps[:1], gaps, gaps[-1:]])
-    return (padded[:-1] + padded[1:]) / 2
+    return np.asarray((padded[:-1] + padded[1:]) / 2)
 
 
 def tilt_degrees(planes: Sequence[Plane]) -> float:
