@@ -138,11 +138,13 @@ class _Drawing:
         region[part.mask & outside] = inner
 
     def _cavity(self) -> Field:
-        """Signed distance to the inner table on the coarse grid: a vault, three steps of floor, and the spinal canal."""
+        """Signed distance to the inner table on the coarse grid: a vault, three steps of floor, the spinal canal."""
         x, y, z = _COARSE.axes()
         width, length, height = self.build.size
-        wider_behind = 1 + 0.07 * np.tanh((y - 5) / 40)
-        shell = ellipsoid_distance((x / wider_behind, y, z), (0, 2, 2), (67 * width, 84 * length, 75 * height))
+        wider_behind = np.float32(1) + np.float32(0.07) * np.tanh((y - 5) / 40)
+        shell = ellipsoid_distance(
+            ((x / wider_behind).astype(np.float32), y, z), (0, 2, 2), (67 * width, 84 * length, 75 * height)
+        )
         front = 1 / (1 + np.exp((y / length + 26) / 3))
         back = 1 / (1 + np.exp(-(y / length + 10 - 0.7 * np.abs(x)) / 2.5))
         lateral = 1 / (1 + np.exp(-(np.abs(x) / width - 13) / 2))
@@ -250,8 +252,8 @@ class _Drawing:
         folded: Field = ndimage.map_coordinates(noise, places, order=1, mode="reflect")
         steepness = np.sqrt(sum(part**2 for part in np.gradient(folded, _STEP)))
         steepness = np.maximum(steepness, 0.5 * float(steepness.mean())).astype(np.float32)
-        depth = 16 + 5 * smooth_noise(self.generator, _COARSE.shape, 10)
-        distance = np.abs(enlarged(folded, GRID.shape, _STEP)) / enlarged(steepness, GRID.shape, _STEP)
+        depth = np.float32(16) + np.float32(5) * smooth_noise(self.generator, _COARSE.shape, 10)
+        distance: Field = np.abs(enlarged(folded, GRID.shape, _STEP)) / enlarged(steepness, GRID.shape, _STEP)
         return distance, enlarged(depth, GRID.shape, _STEP)
 
     def _draw_hemispheres(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,9 +87,7 @@ def tube(grid: Grid, points: Sequence[Point], radii: Sequence[float], margin: fl
     box = grid.box(low.tolist(), high.tolist())
     axes = grid.axes(box)
     distance: Field | None = None
-    for (start, end), (first, last) in zip(
-        zip(points[:-1], points[1:], strict=True), zip(radii[:-1], radii[1:], strict=True), strict=True
-    ):
+    for (start, end), (first, last) in zip(pairwise(points), pairwise(radii), strict=True):
         along = np.subtract(end, start)
         offset = [axis - np.float32(c) for axis, c in zip(axes, start, strict=True)]
         part = sum(o * np.float32(a) for o, a in zip(offset, along, strict=True)) / np.float32(along @ along)
