@@ -54,13 +54,14 @@ def enter_study(connection: Connection, study: Study, at: datetime) -> None:
     insert_if_new(connection, studies, row)
 
 
-def enter_series(connection: Connection, entry: Series) -> str:
-    """Enter the series if it is new; its study must stand. Gives the Study Instance UID under which it is held."""
-    known = connection.execute(_STUDY_OF_SERIES, {"uid": entry.series_instance_uid}).scalar()
-    if known is None:
-        insert_if_new(connection, series, {name: getattr(entry, name) for name in Series.__slots__})
-        known = connection.execute(_STUDY_OF_SERIES, {"uid": entry.series_instance_uid}).scalar_one()
-    return str(known)
+def study_of_series(connection: Connection, series_instance_uid: str) -> str | None:
+    """The Study Instance UID under which the series is held; None when it is not held."""
+    return connection.execute(_STUDY_OF_SERIES, {"uid": series_instance_uid}).scalar()
+
+
+def enter_series(connection: Connection, entry: Series) -> bool:
+    """Enter the series, whose study must stand; False when it stands already."""
+    return insert_if_new(connection, series, {name: getattr(entry, name) for name in Series.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
