@@ -130,16 +130,18 @@ def digest(held: Sequence[Member]) -> str:
     return hashlib.sha256("".join(member.sha256 for member in ordered).encode()).hexdigest()
 
 
-def complete(connection: Connection, revision_id: int, *, at: datetime, by: str, held: Sequence[Member]) -> None:
+def complete(
+    connection: Connection, revision_id: int, *, state: str, at: datetime, by: str, held: Sequence[Member]
+) -> None:
     """Fix what a revision holds."""
     connection.execute(
         update(revisions)
         .where(revisions.c.revision_id == revision_id)
-        .values(state="complete", completed_at=at, completed_by=by, instance_count=len(held), digest=digest(held))
+        .values(state=state, completed_at=at, completed_by=by, instance_count=len(held), digest=digest(held))
     )
 
 
-def older_revisions(connection: Connection, series_instance_uid: str, number: int) -> list[tuple[int, str]]:
+def older(connection: Connection, series_instance_uid: str, number: int) -> list[tuple[int, str]]:
     """Id and state of the revisions before `number` that nothing has taken the place of."""
     query = select(revisions.c.revision_id, revisions.c.state).where(
         revisions.c.series_instance_uid == series_instance_uid,
@@ -149,10 +151,10 @@ def older_revisions(connection: Connection, series_instance_uid: str, number: in
     return [(row.revision_id, row.state) for row in connection.execute(query)]
 
 
-def supersede(connection: Connection, revision_id: int, *, by: int) -> None:
+def supersede(connection: Connection, revision_id: int, *, state: str, by: int) -> None:
     """Let the revision `by` take the place of an older one of its series."""
     connection.execute(
-        update(revisions).where(revisions.c.revision_id == revision_id).values(state="superseded", superseded_by=by)
+        update(revisions).where(revisions.c.revision_id == revision_id).values(state=state, superseded_by=by)
     )
 
 
