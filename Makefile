@@ -46,7 +46,7 @@ bench: $(READY) ## measure: receiving, and time to the alert
 	$(BIN)/python -m tests.bench.latency
 
 torture: $(READY) ## kill processes at random moments; KILLS=20 by default
-	$(BIN)/python tests/system/torture.py --kills $(or $(KILLS),20)
+	$(BIN)/python -m tests.system.killing --kills $(or $(KILLS),20)
 
 clean: ## remove what was built
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
