@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import DataElement, Dataset, config
+from pydicom.datadict import dictionary_VM, tag_for_keyword
+from pydicom.multival import MultiValue
+from pydicom.valuerep import PersonName, validate_value
 
+from pipelines import codes
 from pipelines.codes import Code
-from pipelines.findings import Outcome
+from pipelines.findings import Finding, ModelIdentity, Outcome, Region
 from pipelines.geometry import Plane
+from pipelines.reasons import Reason
+from reporting import reasons as _rows  # noqa: F401 -- enters the reports' rows into the table
+
+REQUIRED = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
+    "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
+)  # fmt: skip
+"""Attributes of Patient and General Study that every object has, empty if need be (type 2; PS3.3, C.7.1.1, C.7.2.1)."""
+OPTIONAL = (
+    "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID", "OtherPatientIDs",
+    "OtherPatientIDsSequence", "OtherPatientNames", "PatientBirthTime", "EthnicGroup", "PatientComments",
+    "PatientSpeciesDescription", "PatientIdentityRemoved", "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence", "PatientAge", "PatientSize", "PatientWeight",
+    "StudyDescription", "IssuerOfAccessionNumberSequence", "ProcedureCodeSequence", "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy", "AdmissionID", "IssuerOfAdmissionIDSequence",
+)  # fmt: skip
+"""Attributes of Patient, General Study and Patient Study that are copied where the source has them."""
+ENUMERATED = {"PatientSex": ("M", "F", "O"), "PatientIdentityRemoved": ("YES", "NO")}
+BODY_PARTS = {codes.BRAIN: "BRAIN", codes.HEAD: "HEAD", codes.LUNG: "CHEST"}
+UTC_OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
+# What pydicom raises on values that do not fit their representation, or that no known character set decodes.
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, OverflowError, NotImplementedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +62,7 @@ class ReportCase:
     refer to; headers have no pixel data. `revision_digest` names the fixed list of instances that was read,
     `configuration_hash` the settings: with the model and the kind of object they determine every UID, so the same work
     done twice gives the same bytes. `made_at` (aware, UTC) is when the last of the instances came, for the same
-    reason. `window` is centre and width for pictures.
+    reason. `window` is centre and width for pictures. `language` is that of sentences and pictures (RFC 5646).
     """
 
     headers: tuple[Dataset, ...]
@@ -49,3 +78,131 @@ class ReportCase:
     configuration_hash: str
     made_at: datetime
     equipment: Equipment
+    language: str = "en"
+
+    @property
+    def model(self) -> ModelIdentity:
+        """The model that gave the answer; only what was read has one, and only that is reported."""
+        if self.outcome.model is None:
+            raise ValueError("an outcome without a model cannot be reported")
+        return self.outcome.model
+
+    @property
+    def frame_of_reference_uid(self) -> str | None:
+        return self.headers[0].get("FrameOfReferenceUID") or None
+
+    @property
+    def segmented(self) -> tuple[Finding, ...]:
+        """The findings that get a segment each, in the order of their segment numbers.
+
+        None without a frame of reference (a segmentation must have one: PS3.3, A.51.3), and none where the slices
+        come from several multi-frame instances.
+        """
+        if self.frame_of_reference_uid is None:
+            return ()
+        if self.multi_frame and len({str(header.SOPInstanceUID) for header in self.headers}) > 1:
+            return ()
+        return tuple(f for f in self.outcome.findings if isinstance(f.region, Region) and f.region.slice_index)
+
+    @property
+    def multi_frame(self) -> bool:
+        """Whether the slices are frames of multi-frame instances."""
+        return "NumberOfFrames" in self.headers[0]
+
+    def key_slices(self) -> tuple[int, ...]:
+        """The slices that show the findings best, in the findings' order, each once."""
+        at = {(str(h.SOPInstanceUID), frame): k for k, (h, frame) in enumerate(zip(self.headers, self.frames))}
+        keys = (at.get((f.key_instance_uid, f.key_frame)) for f in self.outcome.findings)
+        return tuple(dict.fromkeys(k for k in keys if k is not None))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inherited:
+    """What results take over of their source, mended, in ISO_IR 192; `repairs` says what had to be left out."""
+
+    attributes: Dataset
+    repairs: tuple[Reason, ...]
+
+
+def inherit(source: Dataset) -> Inherited:
+    """Patient and study of `source`, for objects of the same study.
+
+    Text is decoded with the source's character set. A value that does not fit its representation is left out rather
+    than guessed at: half an accession number may be that of somebody else.
+    """
+    attributes = Dataset()
+    attributes.SpecificCharacterSet = "ISO_IR 192"
+    attributes.StudyInstanceUID = str(source.StudyInstanceUID)
+    repairs: list[Reason] = []
+    for keyword in (*REQUIRED, *OPTIONAL):
+        if keyword not in source:
+            if keyword in REQUIRED:
+                repairs.append(Reason("report.attribute_missing", {"keyword": keyword}))
+                setattr(attributes, keyword, None)
+            continue
+        element = _copied(source, keyword)
+        if element is not None:
+            attributes.add(element)
+            continue
+        repairs.append(Reason("report.attribute_invalid", {"keyword": keyword}))
+        if keyword in REQUIRED:
+            setattr(attributes, keyword, None)
+    return Inherited(attributes, tuple(repairs))
+
+
+def body_part(case: ReportCase) -> str:
+    """Body Part Examined (PS3.16, Annex L): the source's if it is a valid code string, else that of the site."""
+    element = _copied(case.headers[0], "BodyPartExamined") if "BodyPartExamined" in case.headers[0] else None
+    return str(element.value) if element is not None and element.value else BODY_PARTS.get(case.site, "")
+
+
+def offset_from_utc(source: Dataset) -> timezone | None:
+    """The source's Timezone Offset From UTC (0008,0201), or None where it has none that is valid."""
+    found = UTC_OFFSET.fullmatch(str(source.get("TimezoneOffsetFromUTC") or "").strip())
+    if found is None:
+        return None
+    sign, hours, minutes = found.groups()
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    return timezone(-offset if sign == "-" else offset)
+
+
+def _copied(source: Dataset, keyword: str) -> DataElement | None:
+    """A copy of an element that is valid and no longer bound to the source's character set, or None."""
+    try:
+        element = source[keyword]
+        if element.VR == "SQ":
+            return DataElement(element.tag, "SQ", [_copied_item(item) for item in element.value])
+        values = [_unbound(value) for value in _each(element.value)]
+        for value in values:
+            validate_value(element.VR, value, config.RAISE)
+            if value and value not in ENUMERATED.get(keyword, (value,)):
+                return None
+        if len(values) > 1 and dictionary_VM(element.tag) == "1":
+            return None
+        return DataElement(element.tag, element.VR, values[0] if len(values) == 1 else values or None)
+    except UNREADABLE:
+        return None
+
+
+def _copied_item(item: Dataset) -> Dataset:
+    """A copy of a sequence's item with its valid standard elements."""
+    copy = Dataset()
+    for tag in item.keys():
+        if not tag.is_private and (keyword := item[tag].keyword) and tag_for_keyword(keyword) is not None:
+            element = _copied(item, keyword)
+            if element is not None:
+                copy.add(element)
+    return copy
+
+
+def _each(value: object) -> Iterable[object]:
+    if value is None:
+        return ()
+    return value if isinstance(value, (MultiValue, list, tuple)) else (value,)
+
+
+def _unbound(value: object) -> object:
+    """The value as text where it is text: names without their encoded bytes, decimal strings as they were written."""
+    if isinstance(value, PersonName | str) or hasattr(value, "original_string"):
+        return str(value)
+    return deepcopy(value)

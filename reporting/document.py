@@ -1,0 +1,182 @@
+"""What every object made has in common: whose study it belongs to, who made it, when, and in which series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any, Final
+
+import highdicom as hd
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from pipelines import codes
+from pipelines.codes import PRIVATE_SCHEME, Code
+from reporting import uids
+from reporting.narrative.narrative import Narrative
+from reporting.source import ReportCase, inherit, offset_from_utc
+
+ISO_IR_192: Final = "ISO_IR 192"
+LONGEST_LO = 64
+
+
+def concept(code: Code) -> hd.sr.CodedConcept:
+    """A code as highdicom wants it."""
+    return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
+
+
+def code_item(code: Code) -> Dataset:
+    """A code as the item of a code sequence (PS3.3, 8.8)."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def identity(case: ReportCase, kind: str, series_number: int) -> dict[str, Any]:
+    """The arguments every constructor of highdicom takes: the UIDs and the equipment of the new object."""
+    return {
+        "series_instance_uid": uids.series_uid(case, kind),
+        "series_number": series_number,
+        "sop_instance_uid": uids.object_uid(case, kind),
+        "instance_number": 1,
+        "manufacturer": case.equipment.manufacturer,
+    }
+
+
+def stand_in(case: ReportCase, slice_index: int) -> Dataset:
+    """What highdicom must know of a source image: its identity, and patient and study as results have them."""
+    header = case.headers[slice_index]
+    source = inherit(header).attributes
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns"):
+        setattr(source, keyword, header.get(keyword))
+    return source
+
+
+def finish(dataset: Dataset, case: ReportCase, kind: str, what: str, narrative: Narrative) -> Dataset:
+    """Give `dataset` everything the kinds have in common, in place; also replaces what a library took from the clock.
+
+    Times are those of `made_at`, in the source's time zone where it tells one, so that no date of the object is in
+    another zone than its study's (PS3.3, C.12.1.1.8). The contribution's date and time carries its own offset.
+    """
+    header, equipment, model = case.headers[0], case.equipment, case.model
+    dataset.SpecificCharacterSet = ISO_IR_192
+    dataset.update(inherit(header).attributes)
+    zone = offset_from_utc(header)
+    made_at = case.made_at.astimezone(zone) if zone else case.made_at
+    if zone:
+        dataset.TimezoneOffsetFromUTC = f"{made_at:%z}"
+    for date in ("InstanceCreation", "Content", "Series"):
+        setattr(dataset, f"{date}Date", f"{made_at:%Y%m%d}")
+        setattr(dataset, f"{date}Time", f"{made_at:%H%M%S.%f}")
+    dataset.SeriesDescription = narrative.series_description.format(what=what, model=f"{model.name} {model.version}")[
+        :LONGEST_LO
+    ]
+    dataset.Manufacturer = equipment.manufacturer
+    dataset.ManufacturerModelName = equipment.model_name
+    dataset.DeviceSerialNumber = equipment.device_serial_number
+    dataset.SoftwareVersions = [equipment.software_version, f"{model.name} {model.version}"[:LONGEST_LO]]
+    if equipment.institution_name:
+        dataset.InstitutionName = equipment.institution_name
+    dataset.ContributingEquipmentSequence = [_contribution(case, made_at)]
+    if any(item.CodingSchemeDesignator == PRIVATE_SCHEME for item in coded_items(dataset)):
+        dataset.CodingSchemeIdentificationSequence = [_private_scheme(equipment.manufacturer)]
+    dataset.file_meta = _file_meta(dataset)
+    return dataset
+
+
+def evidence(
+    case: ReportCase, others: Iterable[tuple[str, str, str]] = (), only: frozenset[str] | None = None
+) -> list[Dataset]:
+    """The item of an evidence sequence: the images read (or `only` those), then `others` (class, instance, series UID).
+
+    All of them belong to the one study (PS3.3, C.17.2.1).
+    """
+    images = (
+        (h.SOPClassUID, h.SOPInstanceUID, h.SeriesInstanceUID)
+        for h in case.headers
+        if only is None or str(h.SOPInstanceUID) in only
+    )
+    by_series: dict[str, dict[str, str]] = {}
+    for sop_class_uid, sop_instance_uid, series_instance_uid in (*images, *others):
+        by_series.setdefault(str(series_instance_uid), {})[str(sop_instance_uid)] = str(sop_class_uid)
+    study = Dataset()
+    study.ReferencedSeriesSequence = []
+    for series_instance_uid, instances in by_series.items():
+        series = Dataset()
+        series.ReferencedSOPSequence = [
+            _reference(sop_class_uid, sop_instance_uid) for sop_instance_uid, sop_class_uid in instances.items()
+        ]
+        series.SeriesInstanceUID = series_instance_uid
+        study.ReferencedSeriesSequence.append(series)
+    study.StudyInstanceUID = str(case.headers[0].StudyInstanceUID)
+    return [study]
+
+
+def device_observer(case: ReportCase) -> hd.sr.ObserverContext:
+    """This node as the observer of what a document says (TID 1002, 1004)."""
+    return hd.sr.ObserverContext(
+        observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"),
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=uids.device_uid(case.model),
+            name=case.model.name,
+            manufacturer_name=case.equipment.manufacturer,
+            model_name=case.equipment.model_name,
+            serial_number=case.equipment.device_serial_number,
+        ),
+    )
+
+
+def coded_items(dataset: Dataset) -> Iterator[Dataset]:
+    """Every item of a code sequence in `dataset`, at any depth."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                if "CodingSchemeDesignator" in item and "CodeMeaning" in item:
+                    yield item
+                yield from coded_items(item)
+
+
+def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    return item
+
+
+def _contribution(case: ReportCase, made_at: datetime) -> Dataset:
+    """The algorithm as contributing equipment (IHE AI Results, 6.5.3.1)."""
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [code_item(codes.PROCESSING_EQUIPMENT)]
+    item.Manufacturer = case.equipment.manufacturer
+    item.ManufacturerModelName = uids.MODEL_NAME
+    item.DeviceSerialNumber = case.equipment.device_serial_number
+    item.SoftwareVersions = [case.equipment.software_version, f"{case.model.name} {case.model.version}"[:LONGEST_LO]]
+    item.DeviceUID = uids.device_uid(case.model)
+    item.ContributionDateTime = f"{made_at:%Y%m%d%H%M%S.%f%z}"
+    item.ContributionDescription = f"{case.pipeline}, weights SHA-256 {case.model.sha256}"
+    if case.equipment.institution_name:
+        item.InstitutionName = case.equipment.institution_name
+    return item
+
+
+def _private_scheme(organization: str) -> Dataset:
+    item = Dataset()
+    item.CodingSchemeDesignator = PRIVATE_SCHEME
+    item.CodingSchemeUID = uids.PRIVATE_SCHEME_UID
+    item.CodingSchemeName = "Codes of triage-node"
+    item.CodingSchemeResponsibleOrganization = organization
+    return item
+
+
+def _file_meta(dataset: Dataset) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = uids.IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = uids.IMPLEMENTATION_VERSION_NAME
+    return meta

@@ -1,0 +1,206 @@
+"""Comprehensive 3D SR (PS3.3, A.35.13) by TID 1500: what was found, how sure, how large, by what, or that it is absent."""
+
+from __future__ import annotations
+
+import highdicom as hd
+from pydicom import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+
+from pipelines import codes
+from pipelines.codes import Code
+from pipelines.findings import Finding, Measurement, Status
+from reporting import uids
+from reporting.document import concept, device_observer, evidence, finish, identity, stand_in
+from reporting.narrative.narrative import Narrative
+from reporting.source import ReportCase
+
+SEGMENTATION = "segmentation"
+PRESENCE: dict[Status, Code] = {"finding": codes.PRESENT, "clean": codes.ABSENT, "unsure": codes.UNDETERMINED}
+PRIORITY: dict[Status, Code] = {"finding": codes.ACTIONABLE_MINUTES, "unsure": codes.ACTIONABLE_HOURS}
+LATERALITY = {"left": codes.LEFT, "right": codes.RIGHT, "bilateral": codes.BILATERAL}
+METHODS = {codes.VOLUME: codes.SUM_OF_VOXELS}
+DECIMALS = 3
+
+
+class MeasurementReport:
+    """The root of the results, which displays open first: it references every other one (IHE AI Results).
+
+    Its first group (TID 1501) is the answer on the whole study: present, absent or undetermined, with score and
+    priority. A group for each finding follows: by its segment (TID 1411) where there is a segmentation, else by its
+    key image (TID 1501). Sentences and warnings stand in the container for qualitative evaluations (TID 1500, row 12).
+    """
+
+    kind = "measurement_report"
+    sop_class_uid = Comprehensive3DSRStorage
+    series_number = 9802
+
+    def build(self, case: ReportCase, narrative: Narrative) -> Dataset | None:
+        segmentation = (
+            SegmentationStorage,
+            uids.object_uid(case, SEGMENTATION),
+            uids.series_uid(case, SEGMENTATION),
+        )
+        content = hd.sr.MeasurementReport(
+            observation_context=hd.sr.ObservationContext(observer_device_context=device_observer(case)),
+            procedure_reported=concept(codes.CT_PROCEDURE),
+            imaging_measurements=[
+                _study_group(case),
+                *(_finding_group(case, n, f, narrative) for n, f in enumerate(case.outcome.findings, start=1)),
+            ],
+            title=concept(codes.IMAGING_MEASUREMENT_REPORT),
+            language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
+                concept(narrative.code)
+            ),
+        )
+        content[0].ContentSequence.append(_sentences(case, narrative))
+        dataset = hd.sr.Comprehensive3DSR(
+            **identity(case, self.kind, self.series_number),
+            evidence=[stand_in(case, 0), *case.headers[1:], _referenced(case, *segmentation)],
+            content=content[0],
+            is_complete=True,
+            is_final=False,
+            is_verified=False,
+        )
+        dataset.CurrentRequestedProcedureEvidenceSequence = evidence(case, [segmentation] if case.segmented else ())
+        return finish(dataset, case, self.kind, narrative.term("report"), narrative)
+
+
+OBJECT = MeasurementReport()
+
+
+def _study_group(case: ReportCase) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """The answer on the whole study. Absence is said, not left to silence."""
+    evaluations = [_evaluation(case.looked_for, PRESENCE[case.outcome.status])]
+    priority = PRIORITY.get(case.outcome.status)
+    if priority is not None:
+        evaluations.append(_evaluation(codes.PRIORITY, priority))
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uids.tracking_uid(case), case.looked_for.meaning),
+        finding_type=concept(case.looked_for),
+        finding_sites=[hd.sr.FindingSite(concept(case.site))],
+        algorithm_id=_algorithm(case),
+        measurements=[_certainty(case.outcome.score or 0.0)],
+        qualitative_evaluations=evaluations,
+        source_images=_key_images(case, case.key_slices()) or None,
+    )
+
+
+def _finding_group(
+    case: ReportCase, number: int, finding: Finding, narrative: Narrative
+) -> hd.sr.MeasurementsAndQualitativeEvaluations | hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    laterality = LATERALITY.get(finding.side or "")
+    shared = {
+        "tracking_identifier": hd.sr.TrackingIdentifier(finding.tracking_uid, narrative.tracking(number, finding)),
+        "finding_category": concept(codes.MORPHOLOGICALLY_ABNORMAL),
+        "finding_type": concept(finding.kind),
+        "finding_sites": [hd.sr.FindingSite(concept(case.site), laterality and concept(laterality))],
+        "algorithm_id": _algorithm(case),
+        "measurements": [*map(_measured, finding.measurements), _certainty(finding.certainty)],
+        "qualitative_evaluations": [
+            _evaluation(finding.kind, PRESENCE[case.outcome.status]),
+            *(_evaluation(question, answer) for question, answer in finding.attributes.items()),
+        ],
+    }
+    if finding not in case.segmented:
+        keys = [k for k in case.key_slices() if case.headers[k].SOPInstanceUID == finding.key_instance_uid]
+        return hd.sr.MeasurementsAndQualitativeEvaluations(**shared, source_images=_key_images(case, keys) or None)
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        **shared, referenced_segment=_segment(case, finding)
+    )
+
+
+def _segment(case: ReportCase, finding: Finding) -> hd.sr.ReferencedSegment:
+    """The finding's segment and the images it was drawn on."""
+    number = case.segmented.index(finding) + 1
+    images: dict[str, hd.sr.SourceImageForSegmentation] = {}
+    for k in finding.region.slice_index:
+        header = case.headers[k]
+        frames = None
+        if case.multi_frame:
+            frames = [case.frames[j] for j in finding.region.slice_index]
+        images.setdefault(
+            str(header.SOPInstanceUID),
+            hd.sr.SourceImageForSegmentation(str(header.SOPClassUID), str(header.SOPInstanceUID), frames),
+        )
+    return hd.sr.ReferencedSegment(
+        sop_class_uid=SegmentationStorage,
+        sop_instance_uid=uids.object_uid(case, SEGMENTATION),
+        segment_number=number,
+        source_images=list(images.values()),
+    )
+
+
+def _key_images(case: ReportCase, slices: tuple[int, ...] | list[int]) -> list[hd.sr.SourceImageForMeasurementGroup]:
+    return [
+        hd.sr.SourceImageForMeasurementGroup(
+            str(case.headers[k].SOPClassUID),
+            str(case.headers[k].SOPInstanceUID),
+            [case.frames[k]] if case.multi_frame else None,
+        )
+        for k in slices
+    ]
+
+
+def _measured(measurement: Measurement) -> hd.sr.Measurement:
+    method = METHODS.get(measurement.name)
+    return hd.sr.Measurement(
+        name=concept(measurement.name),
+        value=round(measurement.value, DECIMALS),
+        unit=concept(measurement.unit),
+        method=method and concept(method),
+    )
+
+
+def _certainty(probability: float) -> hd.sr.Measurement:
+    return hd.sr.Measurement(
+        name=concept(codes.CERTAINTY), value=round(100 * probability, 1), unit=concept(codes.PERCENT)
+    )
+
+
+def _evaluation(question: Code, answer: Code) -> hd.sr.QualitativeEvaluation:
+    return hd.sr.QualitativeEvaluation(concept(question), concept(answer))
+
+
+def _algorithm(case: ReportCase) -> hd.sr.AlgorithmIdentification:
+    """TID 4019."""
+    return hd.sr.AlgorithmIdentification(
+        name=case.model.name,
+        version=case.model.version,
+        parameters=[f"weights SHA-256 {case.model.sha256}", f"configuration {case.configuration_hash}"],
+        family=concept(codes.ARTIFICIAL_INTELLIGENCE),
+    )
+
+
+def _sentences(case: ReportCase, narrative: Narrative) -> hd.sr.ContainerContentItem:
+    """The impression, each finding, each warning, how it was measured, and that this is no diagnosis."""
+    outcome = case.outcome
+    comments = [
+        *(narrative.finding(number, finding) for number, finding in enumerate(outcome.findings, start=1)),
+        *(narrative.reason(warning) for warning in outcome.warnings),
+        *([narrative.method] if outcome.findings else []),
+        narrative.disclaimer,
+    ]
+    container = hd.sr.ContainerContentItem(
+        name=concept(codes.QUALITATIVE_EVALUATIONS), relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
+    )
+    container.ContentSequence = hd.sr.ContentSequence(
+        [_text(codes.IMPRESSION, narrative.impression(outcome, case.looked_for))]
+        + [_text(codes.COMMENT, comment) for comment in comments]
+    )
+    return container
+
+
+def _text(name: Code, value: str) -> hd.sr.TextContentItem:
+    return hd.sr.TextContentItem(
+        name=concept(name), value=value, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
+    )
+
+
+def _referenced(case: ReportCase, sop_class_uid: str, sop_instance_uid: str, series_instance_uid: str) -> Dataset:
+    """The little that the library asks of a referenced object."""
+    reference = Dataset()
+    reference.SOPClassUID = sop_class_uid
+    reference.SOPInstanceUID = sop_instance_uid
+    reference.StudyInstanceUID = case.headers[0].StudyInstanceUID
+    reference.SeriesInstanceUID = series_instance_uid
+    return reference

@@ -1,0 +1,206 @@
+"""BINARY Segmentation (PS3.3, A.51): a segment for each finding, on the planes of the source's slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
+from pydicom.valuerep import DSfloat
+
+from pipelines import codes
+from pipelines.codes import Code
+from pipelines.findings import Finding, Region
+from pipelines.geometry import Plane, Point
+from reporting import uids
+from reporting.document import code_item, concept, finish, identity, stand_in
+from reporting.narrative.narrative import Narrative
+from reporting.source import ReportCase, body_part
+
+RED = hd.color.CIELabColor(53.2, 80.1, 67.2)
+CONTENT_LABEL = "FINDINGS"
+LATERALITY = {"left": codes.LEFT, "right": codes.RIGHT, "bilateral": codes.BILATERAL}
+PROPERTY_TYPES = {codes.INTRACRANIAL_HEMORRHAGE: codes.HEMORRHAGE}
+"""A segment is of a morphology (CID 7151), a finding may be a disorder."""
+
+
+class Segmentation:
+    """One segment for each finding that is a region, numbered in the findings' order, never merged.
+
+    A segment and its measurement group share the tracking identifiers, which a merged one could not. Frames are stored
+    only for slices that hold voxels of the segment; each names its source image and lies on that image's plane.
+    """
+
+    kind = "segmentation"
+    sop_class_uid = SegmentationStorage
+    series_number = 9801
+
+    def build(self, case: ReportCase, narrative: Narrative) -> Dataset | None:
+        findings = case.segmented
+        if not findings:
+            return None
+        regions = [cast(Region, finding.region) for finding in findings]
+        first = min(region.slice_index[0] for region in regions)
+        last = max(region.slice_index[-1] for region in regions)
+        slices = range(first, last + 1)
+        dataset = hd.seg.Segmentation(
+            **identity(case, self.kind, self.series_number),
+            source_images=_multi_frame(case, slices) if case.multi_frame else _single_frames(case, slices),
+            pixel_array=_stacked(regions, slices, case.pixels.shape[1:]),
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=[
+                _described(case, number, finding, narrative) for number, finding in enumerate(findings, start=1)
+            ],
+            manufacturer_model_name=case.equipment.model_name,
+            software_versions=case.equipment.software_version,
+            device_serial_number=case.equipment.device_serial_number,
+            content_label=CONTENT_LABEL,
+            content_description=narrative.impression(case.outcome, case.looked_for)[:64],
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            omit_empty_frames=True,
+        )
+        if case.multi_frame:
+            _name_source_frames(dataset, [case.frames[k] for k in slices])
+        _measure_each_frame(dataset, case)
+        _replace_dimension_uid(dataset, uids.dimension_uid(case, self.kind))
+        dataset.BodyPartExamined = body_part(case)
+        return finish(dataset, case, self.kind, narrative.term("segmentation"), narrative)
+
+
+OBJECT = Segmentation()
+
+
+def _described(case: ReportCase, number: int, finding: Finding, narrative: Narrative) -> hd.seg.SegmentDescription:
+    model = case.model
+    tracking_id = narrative.tracking(number, finding)
+    description = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=tracking_id[:64],
+        segmented_property_category=concept(codes.MORPHOLOGICALLY_ABNORMAL),
+        segmented_property_type=concept(PROPERTY_TYPES.get(finding.kind, finding.kind)),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=model.name,
+            family=concept(codes.ARTIFICIAL_INTELLIGENCE),
+            version=model.version,
+            source=case.equipment.manufacturer,
+            parameters={"weights_sha256": model.sha256},
+        ),
+        tracking_uid=finding.tracking_uid,
+        tracking_id=tracking_id,
+        anatomic_regions=[concept(case.site)],
+        display_color=RED,
+    )
+    laterality: Code | None = LATERALITY.get(finding.side or "")
+    if laterality is not None:
+        description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [code_item(laterality)]
+    return description
+
+
+def _stacked(regions: Sequence[Region], slices: range, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Masks of the regions as `[slice, row, column, segment]`, or as labels `[slice, row, column]` if none overlap.
+
+    The labels are the quicker to write and take a fraction of the memory.
+    """
+    labels = np.zeros((len(slices), *shape), np.uint8 if len(regions) < 256 else np.uint16)
+    for number, region in enumerate(regions, start=1):
+        for k, mask in zip(region.slice_index, region.mask, strict=True):
+            if labels[k - slices.start][mask].any():
+                return _overlapping(regions, slices, shape)
+            labels[k - slices.start][mask] = number
+    return labels
+
+
+def _overlapping(regions: Sequence[Region], slices: range, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    masks = np.zeros((len(slices), *shape, len(regions)), np.uint8)
+    for number, region in enumerate(regions):
+        for k, mask in zip(region.slice_index, region.mask, strict=True):
+            masks[k - slices.start, ..., number] = mask
+    return masks
+
+
+def _single_frames(case: ReportCase, slices: range) -> list[Dataset]:
+    sources = []
+    for k in slices:
+        source = stand_in(case, k)
+        plane = case.planes[k]
+        source.FrameOfReferenceUID = case.frame_of_reference_uid
+        source.PositionReferenceIndicator = case.headers[k].get("PositionReferenceIndicator")
+        source.ImagePositionPatient = _decimals(plane.origin)
+        source.ImageOrientationPatient = _decimals((*plane.row_direction, *plane.column_direction))
+        source.PixelSpacing = _decimals((plane.row_spacing_mm, plane.column_spacing_mm))
+        source.SliceThickness = _decimals((plane.thickness_mm,))[0]
+        sources.append(source)
+    return sources
+
+
+def _multi_frame(case: ReportCase, slices: range) -> list[Dataset]:
+    """One stand-in whose frames are the slices alone, with the planes they truly have."""
+    source = stand_in(case, slices.start)
+    source.FrameOfReferenceUID = case.frame_of_reference_uid
+    source.PositionReferenceIndicator = case.headers[slices.start].get("PositionReferenceIndicator")
+    source.NumberOfFrames = len(slices)
+    plane = case.planes[slices.start]
+    shared, orientation = Dataset(), Dataset()
+    orientation.ImageOrientationPatient = _decimals((*plane.row_direction, *plane.column_direction))
+    shared.PlaneOrientationSequence = [orientation]
+    shared.PixelMeasuresSequence = [_measures(plane)]
+    source.SharedFunctionalGroupsSequence = [shared]
+    source.PerFrameFunctionalGroupsSequence = []
+    for k in slices:
+        frame, position = Dataset(), Dataset()
+        position.ImagePositionPatient = _decimals(case.planes[k].origin)
+        frame.PlanePositionSequence = [position]
+        source.PerFrameFunctionalGroupsSequence.append(frame)
+    return [source]
+
+
+def _name_source_frames(dataset: Dataset, frames: Sequence[int]) -> None:
+    """Turn frame numbers of the stand-in into those of the source."""
+    for item in _source_images(dataset):
+        item.ReferencedFrameNumber = frames[int(item.ReferencedFrameNumber) - 1]
+
+
+def _measure_each_frame(dataset: Dataset, case: ReportCase) -> None:
+    """Give each frame its slice's own thickness where the slices differ in it."""
+    planes = {
+        (str(header.SOPInstanceUID), frame): plane
+        for header, frame, plane in zip(case.headers, case.frames, case.planes, strict=True)
+    }
+    images = list(_source_images(dataset))
+    of_frame = [planes[str(i.ReferencedSOPInstanceUID), int(i.get("ReferencedFrameNumber") or 1)] for i in images]
+    if all(a.thickness_mm == b.thickness_mm for a, b in pairwise(of_frame)):
+        return
+    del dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    for group, plane in zip(dataset.PerFrameFunctionalGroupsSequence, of_frame, strict=True):
+        group.PixelMeasuresSequence = [_measures(plane)]
+
+
+def _replace_dimension_uid(dataset: Dataset, uid: str) -> None:
+    """The library draws this UID at random."""
+    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid
+
+
+def _source_images(dataset: Dataset) -> list[Dataset]:
+    """The source image of each frame."""
+    return [
+        group.DerivationImageSequence[0].SourceImageSequence[0] for group in dataset.PerFrameFunctionalGroupsSequence
+    ]
+
+
+def _measures(plane: Plane) -> Dataset:
+    item = Dataset()
+    item.PixelSpacing = _decimals((plane.row_spacing_mm, plane.column_spacing_mm))
+    item.SliceThickness = _decimals((plane.thickness_mm,))[0]
+    return item
+
+
+def _decimals(values: Point | Sequence[float]) -> list[DSfloat]:
+    """Decimal strings of at most 16 characters (PS3.5, 6.2)."""
+    return [DSfloat(float(value), auto_format=True) for value in values]
