@@ -253,7 +253,7 @@ class _Drawing:
         steepness = np.sqrt(sum(part**2 for part in np.gradient(folded, _STEP)))
         steepness = np.maximum(steepness, 0.5 * float(steepness.mean())).astype(np.float32)
         depth = np.float32(16) + np.float32(5) * smooth_noise(self.generator, _COARSE.shape, 10)
-        distance: Field = np.abs(enlarged(folded, GRID.shape, _STEP)) / enlarged(steepness, GRID.shape, _STEP)
+        distance = np.abs(enlarged(folded, GRID.shape, _STEP)) / enlarged(steepness, GRID.shape, _STEP)
         return distance, enlarged(depth, GRID.shape, _STEP)
 
     def _draw_hemispheres(self) -> None:

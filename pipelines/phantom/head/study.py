@@ -39,11 +39,11 @@ BASE_TOP_MM = -20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class PhantomOptions:
     """What study to make. `volume_ml` is that of the bleed; `slice_mm` the thickness and spacing of the slices."""
 
     seed: int = 0
-    bleed: Kind | None = None
+    bleed: Kind | Literal["none"] = "none"
     volume_ml: float = 30.0
     tilt_degrees: float = 0.0
     has_variable_spacing: bool = False
@@ -59,7 +59,7 @@ class MadeStudy:
     `blood` is float32 `[slice, row, column]`: the part of each pixel's box that is blood.
     """
 
-    paths: tuple[Path, ...]
+    files: tuple[Path, ...]
     truth: dict[str, object]
     blood: NDArray[np.float32]
 
@@ -89,7 +89,7 @@ class _Pose:
         return found
 
 
-def make_study(out: Path, options: Options, progress: Progress = lambda _done, _total: None) -> MadeStudy:
+def make_study(out: Path, options: PhantomOptions, progress: Progress = lambda _done, _total: None) -> MadeStudy:
     """Write a study into the folder `out`: `IM0001.dcm` and so on, and `truth.json`.
 
     `progress` hears of each step as (steps done, steps in all). Raises `ValueError` for a bleed without volume and for
@@ -102,7 +102,7 @@ def make_study(out: Path, options: Options, progress: Progress = lambda _done, _
     anatomy = make_head(generator)
     progress(1, steps)
     labels, bleed = anatomy.labels, None
-    if options.bleed is not None:
+    if options.bleed != "none":
         labels, bleed = paint(survey(labels), options.bleed, options.volume_ml, generator)
     pose = _Pose.random(anatomy, generator)
     progress(2, steps)
@@ -122,7 +122,7 @@ def make_study(out: Path, options: Options, progress: Progress = lambda _done, _
     return MadeStudy(tuple(paths), truth, images.blood)
 
 
-def slice_planes(options: Options) -> tuple[Plane, ...]:
+def slice_planes(options: PhantomOptions) -> tuple[Plane, ...]:
     """The planes of a study, feet to head. The table moves along z, so a tilted stack is sheared."""
     tilt = np.radians(options.tilt_degrees)
     column_direction: Point = (0.0, float(np.cos(tilt)), -float(np.sin(tilt)))
@@ -136,8 +136,8 @@ def slice_planes(options: Options) -> tuple[Plane, ...]:
     return tuple(planes)
 
 
-def _check(options: Options) -> None:
-    if options.bleed is not None and not 0 < options.volume_ml <= 200:
+def _check(options: PhantomOptions) -> None:
+    if options.bleed != "none" and not 0 < options.volume_ml <= 200:
         raise ValueError("the volume of a bleed must be more than 0 and at most 200 mL")
     if not 0.5 <= options.slice_mm <= 10:
         raise ValueError("slices must be 0.5 to 10 mm apart")
@@ -145,7 +145,7 @@ def _check(options: Options) -> None:
         raise ValueError("a gantry tilts by at most 30 degrees")
 
 
-def _heights(options: Options) -> list[tuple[float, float]]:
+def _heights(options: PhantomOptions) -> list[tuple[float, float]]:
     """Position along the normal and thickness of each slice, mm."""
     if not options.has_variable_spacing:
         count = int((HIGHEST_MM - LOWEST_MM) / options.slice_mm) + 1
@@ -154,7 +154,7 @@ def _heights(options: Options) -> list[tuple[float, float]]:
     return base + [(height, 7.0) for height in np.arange(base[-1][0] + 1.0, HIGHEST_MM + 0.1, 7.0).tolist()]
 
 
-def _dataset(options: Options, planes: tuple[Plane, ...], k: int, hu: NDArray[np.float32]) -> Dataset:
+def _dataset(options: PhantomOptions, planes: tuple[Plane, ...], k: int, hu: NDArray[np.float32]) -> Dataset:
     """One CT image (PS3.3, A.3): 12 bits stored, Hounsfield units with intercept -1024."""
     key = json.dumps(asdict(options), sort_keys=True)
     plane = planes[k]
@@ -214,7 +214,7 @@ def _add_pixels(dataset: Dataset, plane: Plane, hu: NDArray[np.float32]) -> None
 
 
 def _truth(
-    options: Options, pose: _Pose, bleed: Bleed | None, blood: NDArray[np.float32], datasets: list[Dataset]
+    options: PhantomOptions, pose: _Pose, bleed: Bleed | None, blood: NDArray[np.float32], datasets: list[Dataset]
 ) -> dict[str, object]:
     """What is in the study. Areas count pixels at least half of whose box is blood."""
     planes = slice_planes(options)
@@ -224,7 +224,7 @@ def _truth(
         "options": asdict(replace(options, volume_ml=options.volume_ml if bleed else 0.0)),
         "study_instance_uid": datasets[0].StudyInstanceUID,
         "series_instance_uid": datasets[0].SeriesInstanceUID,
-        "kind": options.bleed,
+        "kind": bleed.kind if bleed else None,
         "volume_ml": bleed.volume_ml if bleed else 0.0,
         "mask_volume_ml": round(float((areas * local_thicknesses_mm(planes)).sum()) / 1000, 3),
         "center_mm": None,
