@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy import Connection, insert, select, text
 
 from db.schema import audit
 
@@ -75,9 +75,11 @@ def rows(
         yield AuditRow(*row)
 
 
-def last_sequence(connection: Connection) -> int:
-    """Number of the newest event; 0 in an empty trail."""
-    return connection.execute(select(func.max(audit.c.sequence))).scalar() or 0
+def last_facts(connection: Connection, event: str) -> dict[str, object] | None:
+    """The facts of the newest event of this name, or None where there is none."""
+    query = select(audit.c.facts).where(audit.c.event == event).order_by(audit.c.sequence.desc()).limit(1)
+    facts = connection.execute(query).scalar()
+    return None if facts is None else dict(json.loads(facts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""The events of the audit trail: a closed set, each with its meaning and its event type in the standard's audit messages.
+"""The events of the audit trail: a closed set, each with its meaning and its EventID in the standard's audit messages.
 
-EventID and EventTypeCode are of the DCM scheme (PS3.15, A.5).
+EventIDs are of the DCM scheme (PS3.15, A.5).
 """
 
 from __future__ import annotations

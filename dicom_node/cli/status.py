@@ -6,7 +6,7 @@ import click
 
 from db import status as ledger_status
 from dicom_node.cli.common import console, ledger_of, print_json, with_json, with_settings
-from dicom_node.service.process import published
+from dicom_node.process import published
 from dicom_node.settings import Settings
 from dicom_node.spool import Spool
 

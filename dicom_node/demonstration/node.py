@@ -16,7 +16,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
 
 from dicom_node import settings as configuration
-from dicom_node.service.process import end_with_parent, published
+from dicom_node.process import end_with_parent, published
 from dicom_node.settings import Settings
 
 START_WITHIN_S = 90.0

@@ -16,7 +16,7 @@ from pydicom import Dataset
 from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
-from dicom_node.service.process import end_with_parent
+from dicom_node.process import end_with_parent
 
 AE_TITLE = "PACS"
 START_WITHIN_S = 30.0
@@ -162,13 +162,13 @@ def _own_receiving_ae(port: int) -> Iterator[None]:
         build_context(Verification),
         build_context(StudyRootQueryRetrieveInformationModelFind),
     ]
-    server = ae.start_server(
+    ae.start_server(
         ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)]
     )
     try:
         yield
     finally:
-        server.shutdown()
+        ae.shutdown()
 
 
 def _matches(instance: Dataset, asked: Dataset) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pydicom
 from PIL import Image
-from pipelines.phantom.head.study import PhantomOptions, make_study
 from rich.table import Table
 
 from db import deliveries as delivery_rows
@@ -22,6 +21,7 @@ from dicom_node.demonstration.node import Node, running_node
 from dicom_node.demonstration.pacs import AE_TITLE as PACS_AE_TITLE
 from dicom_node.demonstration.pacs import Pacs, free_port, running_pacs
 from dicom_node.demonstration.webhook import Phone, listening
+from pipelines.phantom.head.study import PhantomOptions, make_study
 
 RESULT_WITHIN_S = 90.0
 WITH_FINDING = {"SEG", "SR", "KO", "OT"}

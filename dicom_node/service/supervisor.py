@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node import settings as configuration
-from dicom_node.service.process import end_with_parent, stop_on_signals
+from dicom_node.process import end_with_parent, stop_on_signals
 from dicom_node.settings import ConfigurationError, Settings
 from dicom_node.spool import Spool
 
