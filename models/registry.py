@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
@@ -21,24 +22,24 @@ class UnverifiedModelError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a file of weights is.
+    """What a file of weights is; its JSON has exactly these fields.
 
-    `sha256` is that of the whole weights file. `architecture` names the module of `models.architectures` that the
-    weights fit. `inputs` says what the network is given (channels, spacing, range of values), `parameters` holds the
-    numbers that reading needs (architecture's sizes, calibration, thresholds), `figures` what was measured and on what
-    data. The texts are for people.
+    `sha256` is that of the whole weights file. `architecture` has the `name` of the module in `models.architectures`
+    that the weights fit and its `arguments`. `inputs` says what the network is given (channels, spacing, range of
+    values), `calibration` how its output becomes a score and where answers change, `figures` what was measured.
+    `licence`, `intended_use` and `data` (what it was trained and measured on) are for people.
     """
 
     name: str
     version: str
     sha256: str
-    architecture: str
     licence: str
     intended_use: str
     data: str
-    inputs: Mapping[str, object]
-    parameters: Mapping[str, object]
-    figures: Mapping[str, object]
+    architecture: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    calibration: Mapping[str, float]
+    figures: Mapping[str, Any]
 
     @staticmethod
     def from_json(text: str) -> Manifest:

@@ -28,24 +28,23 @@ MIDLINE_MM = 5.0
 ONE_SIDED_PART = 0.85
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Midplane:
-    """The head's plane of symmetry as x = offset + along_y * y + along_z * z (LPS, mm)."""
+    """The head's plane of symmetry: a point of it (LPS, mm) and its unit normal towards the patient's left."""
 
-    offset: float
-    along_y: float
-    along_z: float
+    point: Floats
+    left: Floats
 
     def distance_mm(self, points: Floats) -> Floats:
-        """Signed distance of points `[..., 3]`; positive on the patient's left, where x grows."""
-        residual = points[..., 0] - self.offset - self.along_y * points[..., 1] - self.along_z * points[..., 2]
-        return residual / float(np.sqrt(1 + self.along_y**2 + self.along_z**2))
+        """Signed distance of points `[..., 3]`; positive on the patient's left."""
+        distance: Floats = (points - self.point) @ self.left
+        return distance
 
 
 def find_bleeds(
     volume: Volume,
-    probability: NDArray[np.float32],
-    intracranial: Mask,
+    probability: NDArray[np.uint8],
+    midplane: Midplane,
     *,
     cut: float,
     least_ml: float,
@@ -55,14 +54,16 @@ def find_bleeds(
 ) -> tuple[Finding, ...]:
     """The bleeds in a volume, the largest first.
 
-    `probability` is that of blood for each voxel of `volume`, `intracranial` where the brain and its spaces are. Voxels
-    from `cut` on are blood; a bleed of less than `least_ml` is left out unless it is the largest. `score` is the
-    calibrated probability that the study holds a bleed: the bleed that the network is surest of gets it as certainty,
-    the others a share in the ratio of their highest probabilities.
+    `probability` is that of blood for each voxel of `volume`, 255 for 1. Voxels from `cut` (0 to 1) on are blood; where
+    none is, the most certain ones are shown (three quarters of the highest probability on). A bleed of less than
+    `least_ml` is left out unless it is the largest. `score` is the calibrated probability that the study holds a bleed:
+    the bleed that the network is surest of gets it as certainty, the others a share in the ratio of their highest
+    probabilities.
     """
-    label, count = connected_bleeds((probability >= cut) & intracranial, volume.plane)
-    if count == 0:
+    highest = int(probability.max())
+    if highest == 0:
         return ()
+    label, count = connected_bleeds(probability >= min(255 * cut, 0.75 * highest), volume.plane)
     voxel_ml = np.array([plane.pixel_area_mm2 for plane in volume.plane]) * volume.local_thickness_mm / 1000
     boxes = ndimage.find_objects(label)
     volumes_ml = [
@@ -72,7 +73,6 @@ def find_bleeds(
     order = sorted(range(count), key=lambda k: -volumes_ml[k])
     kept = [k for k in order if volumes_ml[k] >= least_ml] or order[:1]
     peaks = {k: float(probability[boxes[k]][label[boxes[k]] == k + 1].max()) for k in kept}
-    midplane = find_midplane(intracranial, volume.plane)
     series_key = "\n".join((*volume.instance_uid, model_sha256))
     surest = max(peaks.values())
     return tuple(
@@ -112,25 +112,6 @@ def connected_bleeds(mask: Mask, planes: Sequence[Plane]) -> tuple[NDArray[np.in
     graph = coo_array((np.ones(len(first), np.bool_), (first, second)), shape=(total, total))
     count, group = connected_components(graph, directed=False)
     return np.concatenate([[0], group + 1]).astype(np.int32)[label], int(count)
-
-
-def find_midplane(intracranial: Mask, planes: Sequence[Plane]) -> Midplane:
-    """The plane of symmetry of a head in axial slices: fitted to the points midway between its outlines in each row."""
-    points = []
-    for k in map(int, np.flatnonzero(intracranial.any(axis=(1, 2)))):
-        rows = np.flatnonzero(intracranial[k].any(axis=1))[::4]
-        first = intracranial[k][rows].argmax(axis=1)
-        last = intracranial.shape[2] - 1 - intracranial[k][rows][:, ::-1].argmax(axis=1)
-        points.append(planes[k].patient_from_pixel(rows, (first + last) / 2))
-    x, y, z = np.concatenate(points).T
-    terms = np.stack([np.ones_like(x), y - y.mean(), z - z.mean()], axis=1)
-    kept = np.ones(len(x), np.bool_)
-    for _ in range(3):  # outlines that are not the skull's, as at its base, are outvoted
-        solution, *_ = np.linalg.lstsq(terms[kept], x[kept], rcond=None)
-        residual = np.abs(x - terms @ solution)
-        kept = residual <= max(2.0, 2 * float(np.median(residual)))
-    offset, along_y, along_z = solution.tolist()
-    return Midplane(offset - along_y * float(y.mean()) - along_z * float(z.mean()), along_y, along_z)
 
 
 def side_of(distances_mm: Floats, weights: Floats) -> Side:

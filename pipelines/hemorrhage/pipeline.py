@@ -1,0 +1,173 @@
+"""Intracranial hemorrhage on head CT without contrast: one series in, one answer out.
+
+Importing this loads no torch; `open` does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from models import registry
+from pipelines import codes
+from pipelines.catalogue import PipelineSettings, Reading
+from pipelines.codes import Code
+from pipelines.findings import Finding, ModelIdentity, Outcome, Status
+from pipelines.hemorrhage.measure import Midplane, find_bleeds
+from pipelines.hemorrhage.prepare import COLUMNS, ROWS, Prepared, prepare
+from pipelines.hemorrhage.suitability import check_content, check_geometry, warnings_about
+from pipelines.reasons import Reason, Refusal, TriageError
+from pipelines.volume import load
+
+if TYPE_CHECKING:
+    from pipelines.hemorrhage.detect import Calibration, Detection, Detector
+
+
+class HemorrhageSettings(PipelineSettings):
+    """`[pipelines.hemorrhage]`. What is not set here is taken from the model's manifest.
+
+    From `threshold` on a study's score means a finding; from `unsure_from` up to it the answer is "not sure".
+    """
+
+    model: str = "hemorrhage"
+    threshold: float | None = Field(default=None, gt=0, le=1)
+    unsure_from: float | None = Field(default=None, ge=0, le=1)
+    least_ml: float = Field(default=0.1, ge=0)
+    threads: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> HemorrhageSettings:
+        if self.threshold is not None and self.unsure_from is not None and self.unsure_from > self.threshold:
+            raise ValueError("unsure_from must not be above threshold")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """Where answers change: the study's score for a finding and for not sure, and the probability of a blood voxel."""
+
+    threshold: float
+    unsure_from: float
+    voxel: float
+
+    def status(self, score: float) -> Status:
+        """The answer that a score means."""
+        if score >= self.threshold:
+            return "finding"
+        return "unsure" if score >= self.unsure_from else "clean"
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.perf_counter() - began, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class HemorrhageReader:
+    """The detector in memory, warm."""
+
+    detector: Detector
+    model: ModelIdentity
+    cuts: Cuts
+    least_ml: float
+
+    def read(self, paths: Sequence[Path]) -> Reading:
+        """Read one series. Input that cannot be read gives the outcome `not_read` with its reason."""
+        clock = _Clock()
+        try:
+            return self._read(paths, clock)
+        except Refusal as refusal:
+            return Reading(Outcome("not_read", reason=refusal.reason, model=self.model, timings=clock.seconds))
+
+    def _read(self, paths: Sequence[Path], clock: _Clock) -> Reading:
+        with clock.stage("load"):
+            series = load(paths)
+            check_geometry(series.volume)
+        with clock.stage("prepare"):
+            prepared = prepare(series.volume)
+        with clock.stage("network"):
+            detection = self.detector.detect(prepared)
+            check_content(detection.inside_ml)
+        status = self.cuts.status(detection.score)
+        findings: tuple[Finding, ...] = ()
+        with clock.stage("measure"):
+            if status != "clean":
+                findings = self._findings(prepared, detection)
+        outcome = Outcome(
+            status,
+            score=detection.score,
+            findings=findings,
+            warnings=series.warnings + warnings_about(series, detection.inside_ml),
+            model=self.model,
+            timings=clock.seconds,
+            score_by_slice=detection.score_by_slice,
+        )
+        return Reading(outcome, series.volume, series.headers)
+
+    def _findings(self, prepared: Prepared, detection: Detection) -> tuple[Finding, ...]:
+        return find_bleeds(
+            prepared.volume,
+            detection.probability,
+            Midplane(prepared.frame.center, prepared.frame.left),
+            cut=self.cuts.voxel,
+            least_ml=self.least_ml,
+            score=detection.score,
+            model_sha256=self.model.sha256,
+        )
+
+
+class HemorrhagePipeline:
+    """See `pipelines.catalogue.Pipeline`."""
+
+    name: str = "hemorrhage"
+    settings: type[PipelineSettings] = HemorrhageSettings
+    looks_for: Code = codes.INTRACRANIAL_HEMORRHAGE
+    site: Code = codes.BRAIN
+    window: tuple[float, float] = (40.0, 80.0)
+
+    def open(self, settings: PipelineSettings) -> HemorrhageReader:
+        """Load, verify and warm the model. Raises `ModelError` where weights and manifest do not belong together."""
+        from models.runtime import use_threads  # noqa: PLC0415  (torch is loaded here and not before)
+        from pipelines.hemorrhage.detect import load_detector  # noqa: PLC0415
+
+        chosen = HemorrhageSettings.model_validate(settings.model_dump())
+        try:
+            model = registry.verify(chosen.model)
+        except registry.UnverifiedModelError as error:
+            raise ModelError(Reason("model.unverified", {"model": chosen.model})) from error
+        use_threads(chosen.threads)
+        detector = load_detector(model.weights, asdict(model.manifest))
+        detector.maps(np.zeros((2, ROWS, COLUMNS), np.float32), np.array([0.0, 5.0]))
+        manifest = model.manifest
+        identity = ModelIdentity(manifest.name, manifest.version, manifest.sha256)
+        return HemorrhageReader(detector, identity, _cuts(chosen, detector.calibration), chosen.least_ml)
+
+
+class ModelError(TriageError):
+    """The model is not one that may be used."""
+
+
+def _cuts(settings: HemorrhageSettings, calibration: Calibration) -> Cuts:
+    threshold = calibration.threshold if settings.threshold is None else settings.threshold
+    unsure_from = calibration.unsure_from if settings.unsure_from is None else settings.unsure_from
+    return Cuts(threshold, min(unsure_from, threshold), calibration.pixel_threshold)
+
+
+PIPELINE = HemorrhagePipeline()
