@@ -30,6 +30,7 @@ EVENTS: dict[str, AuditEvent] = {
     "delivery.confirmed": AuditEvent("A destination showed the result when asked", "110112"),
     "delivery.refused": AuditEvent("A destination refused a result", "110104"),
     "delivery.given_up": AuditEvent("A result could not be delivered in time", "110104"),
+    "delivery.retry_asked": AuditEvent("An operator asked for another attempt to deliver", "110100"),
     "alert.raised": AuditEvent("An alert was raised", "110106"),
     "alert.delivered": AuditEvent("An alert was handed to a channel", "110106"),
     "alert.failed": AuditEvent("A channel did not take an alert", "110106"),
