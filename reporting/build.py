@@ -1,4 +1,4 @@
-"""A case to everything that is sent for it: checked DICOM files, byte for byte the same whenever they are made again."""
+"""A case to everything that is sent for it: checked DICOM files, the same bytes whenever they are made again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIBRARY_ERRORS = (ValueError, TypeError, AttributeError, LookupError, OverflowEr
 
 @dataclass(frozen=True, slots=True)
 class BuiltObject:
-    """One object to send: `content` is its DICOM file (PS3.10, Explicit VR Little Endian), `sha256` that of the file."""
+    """One object to send: `content` is its DICOM file (PS3.10, Explicit VR Little Endian), `sha256` that file's."""
 
     kind: str
     sop_class_uid: str

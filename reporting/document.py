@@ -9,7 +9,7 @@ from typing import Any, Final
 import highdicom as hd
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pipelines import codes
 from pipelines.codes import PRIVATE_SCHEME, Code
@@ -55,7 +55,7 @@ def stand_in(case: ReportCase, slice_index: int) -> Dataset:
     return source
 
 
-def finish(dataset: Dataset, case: ReportCase, kind: str, what: str, narrative: Narrative) -> Dataset:
+def finish(dataset: Dataset, case: ReportCase, what: str, narrative: Narrative) -> Dataset:
     """Give `dataset` everything the kinds have in common, in place; also replaces what a library took from the clock.
 
     Times are those of `made_at`, in the source's time zone where it tells one, so that no date of the object is in
@@ -104,12 +104,12 @@ def evidence(
         by_series.setdefault(str(series_instance_uid), {})[str(sop_instance_uid)] = str(sop_class_uid)
     study = Dataset()
     study.ReferencedSeriesSequence = []
-    for series_instance_uid, instances in by_series.items():
+    for series_uid, instances in by_series.items():
         series = Dataset()
         series.ReferencedSOPSequence = [
-            _reference(sop_class_uid, sop_instance_uid) for sop_instance_uid, sop_class_uid in instances.items()
+            _reference(class_uid, instance_uid) for instance_uid, class_uid in instances.items()
         ]
-        series.SeriesInstanceUID = series_instance_uid
+        series.SeriesInstanceUID = UID(series_uid)
         study.ReferencedSeriesSequence.append(series)
     study.StudyInstanceUID = str(case.headers[0].StudyInstanceUID)
     return [study]
@@ -141,8 +141,8 @@ def coded_items(dataset: Dataset) -> Iterator[Dataset]:
 
 def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = sop_class_uid
-    item.ReferencedSOPInstanceUID = sop_instance_uid
+    item.ReferencedSOPClassUID = UID(sop_class_uid)
+    item.ReferencedSOPInstanceUID = UID(sop_instance_uid)
     return item
 
 
@@ -177,6 +177,6 @@ def _file_meta(dataset: Dataset) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = uids.IMPLEMENTATION_CLASS_UID
+    meta.ImplementationClassUID = UID(uids.IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = uids.IMPLEMENTATION_VERSION_NAME
     return meta

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import DataElement, Dataset, config
-from pydicom.datadict import dictionary_VM, tag_for_keyword
+from pydicom.datadict import dictionary_VM
 from pydicom.multival import MultiValue
 from pydicom.valuerep import PersonName, validate_value
 
@@ -111,7 +111,10 @@ class ReportCase:
 
     def key_slices(self) -> tuple[int, ...]:
         """The slices that show the findings best, in the findings' order, each once."""
-        at = {(str(h.SOPInstanceUID), frame): k for k, (h, frame) in enumerate(zip(self.headers, self.frames))}
+        at = {
+            (str(h.SOPInstanceUID), frame): k
+            for k, (h, frame) in enumerate(zip(self.headers, self.frames, strict=True))
+        }
         keys = (at.get((f.key_instance_uid, f.key_frame)) for f in self.outcome.findings)
         return tuple(dict.fromkeys(k for k in keys if k is not None))
 
@@ -187,11 +190,10 @@ def _copied(source: Dataset, keyword: str) -> DataElement | None:
 def _copied_item(item: Dataset) -> Dataset:
     """A copy of a sequence's item with its valid standard elements."""
     copy = Dataset()
-    for tag in item.keys():
-        if not tag.is_private and (keyword := item[tag].keyword) and tag_for_keyword(keyword) is not None:
-            element = _copied(item, keyword)
-            if element is not None:
-                copy.add(element)
+    for keyword in item.dir():
+        element = _copied(item, keyword)
+        if element is not None:
+            copy.add(element)
     return copy
 
 

@@ -49,7 +49,7 @@ class KeyObjectSelectionDocument:
                         for k in slices
                         if case.headers[k].SOPInstanceUID == reference.ReferencedSOPInstanceUID
                     ]
-        return finish(dataset, case, self.kind, narrative.term("key images"), narrative)
+        return finish(dataset, case, narrative.term("key images"), narrative)
 
 
 OBJECT = KeyObjectSelectionDocument()

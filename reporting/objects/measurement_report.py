@@ -1,6 +1,8 @@
-"""Comprehensive 3D SR (PS3.3, A.35.13) by TID 1500: what was found, how sure, how large, by what, or that it is absent."""
+"""Comprehensive 3D SR (PS3.3, A.35.13) by TID 1500: what was found, how sure, how large, by what; or absence."""
 
 from __future__ import annotations
+
+from typing import Any, cast
 
 import highdicom as hd
 from pydicom import Dataset
@@ -8,7 +10,7 @@ from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
 from pipelines import codes
 from pipelines.codes import Code
-from pipelines.findings import Finding, Measurement, Status
+from pipelines.findings import Finding, Measurement, Region, Status
 from reporting import uids
 from reporting.document import concept, device_observer, evidence, finish, identity, stand_in
 from reporting.narrative.narrative import Narrative
@@ -48,9 +50,7 @@ class MeasurementReport:
                 *(_finding_group(case, n, f, narrative) for n, f in enumerate(case.outcome.findings, start=1)),
             ],
             title=concept(codes.IMAGING_MEASUREMENT_REPORT),
-            language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
-                concept(narrative.code)
-            ),
+            language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(concept(narrative.code)),
         )
         content[0].ContentSequence.append(_sentences(case, narrative))
         dataset = hd.sr.Comprehensive3DSR(
@@ -62,7 +62,7 @@ class MeasurementReport:
             is_verified=False,
         )
         dataset.CurrentRequestedProcedureEvidenceSequence = evidence(case, [segmentation] if case.segmented else ())
-        return finish(dataset, case, self.kind, narrative.term("report"), narrative)
+        return finish(dataset, case, narrative.term("report"), narrative)
 
 
 OBJECT = MeasurementReport()
@@ -89,7 +89,7 @@ def _finding_group(
     case: ReportCase, number: int, finding: Finding, narrative: Narrative
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations | hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     laterality = LATERALITY.get(finding.side or "")
-    shared = {
+    shared: dict[str, Any] = {
         "tracking_identifier": hd.sr.TrackingIdentifier(finding.tracking_uid, narrative.tracking(number, finding)),
         "finding_category": concept(codes.MORPHOLOGICALLY_ABNORMAL),
         "finding_type": concept(finding.kind),
@@ -112,12 +112,11 @@ def _finding_group(
 def _segment(case: ReportCase, finding: Finding) -> hd.sr.ReferencedSegment:
     """The finding's segment and the images it was drawn on."""
     number = case.segmented.index(finding) + 1
+    slices = cast("Region", finding.region).slice_index
+    frames = [case.frames[k] for k in slices] if case.multi_frame else None
     images: dict[str, hd.sr.SourceImageForSegmentation] = {}
-    for k in finding.region.slice_index:
+    for k in slices:
         header = case.headers[k]
-        frames = None
-        if case.multi_frame:
-            frames = [case.frames[j] for j in finding.region.slice_index]
         images.setdefault(
             str(header.SOPInstanceUID),
             hd.sr.SourceImageForSegmentation(str(header.SOPClassUID), str(header.SOPInstanceUID), frames),

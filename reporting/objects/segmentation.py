@@ -44,7 +44,7 @@ class Segmentation:
         findings = case.segmented
         if not findings:
             return None
-        regions = [cast(Region, finding.region) for finding in findings]
+        regions = [cast("Region", finding.region) for finding in findings]
         first = min(region.slice_index[0] for region in regions)
         last = max(region.slice_index[-1] for region in regions)
         slices = range(first, last + 1)
@@ -69,7 +69,8 @@ class Segmentation:
         _measure_each_frame(dataset, case)
         _replace_dimension_uid(dataset, uids.dimension_uid(case, self.kind))
         dataset.BodyPartExamined = body_part(case)
-        return finish(dataset, case, self.kind, narrative.term("segmentation"), narrative)
+        dataset.ContentCreatorName = ""
+        return finish(dataset, case, narrative.term("segmentation"), narrative)
 
 
 OBJECT = Segmentation()

@@ -34,7 +34,7 @@ class Shape:
     variable: bool = False
     flipped: bool = False
     frame_of_reference: bool = True
-    character_set: str | None = "ISO_IR 100"
+    character_set: str | tuple[str, ...] = "ISO_IR 192"
     patient_name: str = "Müller^Jörg"
     anisotropic: bool = False
 
@@ -175,8 +175,7 @@ def finding_of(
 
 def made_header(shape: Shape, plane: Plane, k: int) -> Dataset:
     ds = Dataset()
-    if shape.character_set is not None:
-        ds.SpecificCharacterSet = shape.character_set
+    ds.SpecificCharacterSet = shape.character_set if isinstance(shape.character_set, str) else [*shape.character_set]
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     ds.SOPClassUID = CTImageStorage
     ds.SOPInstanceUID = derived_uid("test", "image", str(k))
@@ -187,7 +186,7 @@ def made_header(shape: Shape, plane: Plane, k: int) -> Dataset:
     ds.Modality = "CT"
     ds.Manufacturer = "Maker"
     ds.InstitutionName = "Testklinik"
-    ds.ReferringPhysicianName = "Doktor^Überweiser" if shape.character_set else "Doktor^Uwe"
+    ds.ReferringPhysicianName = "Doktor^Uwe"
     ds.StudyDescription = "CT Kopf nativ"
     ds.ManufacturerModelName = "Scanner"
     ds.PatientName = shape.patient_name
@@ -195,7 +194,6 @@ def made_header(shape: Shape, plane: Plane, k: int) -> Dataset:
     ds.IssuerOfPatientID = "KIS"
     ds.PatientBirthDate = "19500101"
     ds.PatientSex = "M"
-    ds.OtherPatientIDsSequence = []
     ds.PatientAge = "076Y"
     ds.BodyPartExamined = "HEAD"
     ds.SliceThickness = plane.thickness_mm
@@ -218,7 +216,6 @@ def made_header(shape: Shape, plane: Plane, k: int) -> Dataset:
     ds.PixelSpacing = [f"{plane.row_spacing_mm:.10g}", f"{plane.column_spacing_mm:.10g}"]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
     ds.RescaleIntercept, ds.RescaleSlope = "0", "1"
-    del ds.OtherPatientIDsSequence
     return ds
 
 

@@ -1,0 +1,174 @@
+"""Slices as a radiologist sees them: windowed, at their true aspect, with findings outlined and sides marked."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from pipelines.findings import Outline, Region
+from pipelines.geometry import Point
+from reporting.catalogue import narratives
+from reporting.source import ReportCase
+
+BLACK, WHITE, GREY, DIM = (0, 0, 0), (255, 255, 255), (150, 150, 150), (70, 70, 70)
+AMBER = (255, 176, 0)
+"""Of a palette that stays distinct with any color vision (Okabe and Ito); no tissue in a window is colored."""
+BODY_HU = -300.0
+MARGIN_MM = 8.0
+SCALE_MM = 50.0
+LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
+Box = tuple[int, int, int, int]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def font(size: int) -> Font:
+    """The font that comes with the library, so that a picture is the same on every machine."""
+    return ImageFont.load_default(size)
+
+
+def render_key_slice(case: ReportCase, side: int = 768) -> Image.Image:
+    """The slice that shows the findings best, outlined, with markers and scale, in a square of `side` pixels."""
+    k = key_slice(case)
+    return slice_panel(case, k, body_box(case, k), side, marked=True)
+
+
+def key_slice(case: ReportCase) -> int:
+    """The first finding's key slice; without findings the one with the highest score, else the middle one."""
+    if keys := case.key_slices():
+        return keys[0]
+    scores = case.outcome.score_by_slice
+    return int(np.argmax(scores)) if len(scores) == len(case.planes) else len(case.planes) // 2
+
+
+def body_box(case: ReportCase, k: int) -> Box:
+    """Rows and columns (first row, first column, end row, end column) that the body takes on slice k, with a margin."""
+    body = case.pixels[k] > BODY_HU
+    rows, columns = np.flatnonzero(body.mean(axis=1) > 0.02), np.flatnonzero(body.mean(axis=0) > 0.02)
+    height, width = body.shape
+    if not len(rows) or not len(columns):
+        return 0, 0, height, width
+    plane = case.planes[k]
+    down, across = round(MARGIN_MM / plane.row_spacing_mm), round(MARGIN_MM / plane.column_spacing_mm)
+    return (
+        max(0, int(rows[0]) - down),
+        max(0, int(columns[0]) - across),
+        min(height, int(rows[-1]) + 1 + down),
+        min(width, int(columns[-1]) + 1 + across),
+    )
+
+
+def slice_panel(case: ReportCase, k: int, box: Box, side: int, *, marked: bool) -> Image.Image:
+    """Slice k within `box` in a square of `side` pixels, with the outlines of the findings on it.
+
+    Both axes have one scale in mm, whatever the pixel spacing. `marked` adds the letters of the patient's sides, a
+    scale of 5 cm and, where there are several findings, their numbers.
+    """
+    top, left, bottom, right = box
+    plane = case.planes[k]
+    height_mm, width_mm = (bottom - top) * plane.row_spacing_mm, (right - left) * plane.column_spacing_mm
+    scale = side / max(height_mm, width_mm)
+    size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
+    grey = Image.fromarray(windowed(case.pixels[k][top:bottom, left:right], case.window))
+    picture = grey.resize(size, Image.Resampling.BICUBIC).convert("RGB")
+    for number, mask in masks_on(case, k).items():
+        large = np.asarray(Image.fromarray(mask[top:bottom, left:right]).resize(size, Image.Resampling.NEAREST))
+        picture.paste(AMBER, mask=Image.fromarray(outer_edge(large, 2 if marked else 1)))
+        if marked and len(case.outcome.findings) > 1:
+            _number(picture, large, number)
+    panel = Image.new("RGB", (side, side), BLACK)
+    panel.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
+    if marked:
+        _mark_sides(panel, plane.row_direction, plane.column_direction)
+        _draw_scale(panel, scale)
+    return panel
+
+
+def windowed(hu: NDArray[np.generic], window: tuple[float, float]) -> NDArray[np.uint8]:
+    """CT numbers as grey values from 0 to 255 in a window of centre and width (PS3.3, C.11.2.1.2.1)."""
+    center, width = window
+    share = (hu.astype(np.float32) - (center - 0.5)) / (width - 1) + 0.5
+    return cast("NDArray[np.uint8]", (np.clip(share, 0, 1) * 255).astype(np.uint8))
+
+
+def masks_on(case: ReportCase, k: int) -> dict[int, NDArray[np.bool_]]:
+    """The masks `[row, column]` of the findings that slice k shows, by the finding's number."""
+    masks = {}
+    for number, finding in enumerate(case.outcome.findings, start=1):
+        region = finding.region
+        if isinstance(region, Region) and k in region.slice_index:
+            masks[number] = region.mask[region.slice_index.index(k)]
+        elif isinstance(region, Outline) and region.instance_uid == str(case.headers[k].SOPInstanceUID):
+            drawn = Image.new("1", (case.pixels.shape[2], case.pixels.shape[1]))
+            ImageDraw.Draw(drawn).polygon([(x - 0.5, y - 0.5) for x, y in region.points], fill=1)
+            masks[number] = np.asarray(drawn)
+    return masks
+
+
+def outer_edge(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """The pixels within `width` outside a mask: an outline that covers nothing of what it surrounds."""
+    grown = np.pad(mask, width)
+    for _ in range(width):
+        step = grown.copy()
+        step[1:] |= grown[:-1]
+        step[:-1] |= grown[1:]
+        step[:, 1:] |= grown[:, :-1]
+        step[:, :-1] |= grown[:, 1:]
+        grown = step
+    return grown[width:-width, width:-width] & ~mask
+
+
+def side_letter(direction: Point) -> str:
+    """The side of the patient that a direction points to most (PS3.3, C.7.6.1.1.1): L, R, P, A, H or F."""
+    axis = int(np.argmax(np.abs(direction)))
+    return LETTERS[axis][0 if direction[axis] > 0 else 1]
+
+
+def text(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[float, float],
+    words: str,
+    size: int,
+    *,
+    color: tuple[int, int, int] = WHITE,
+    anchor: str = "la",
+) -> None:
+    """Words with a thin dark rim, so that they can be read on any grey."""
+    draw.text(at, words, font=font(size), fill=color, anchor=anchor, stroke_width=1, stroke_fill=BLACK)
+
+
+def _number(picture: Image.Image, mask: NDArray[np.bool_], number: int) -> None:
+    """The finding's number beside the upper right of its mask."""
+    rows, columns = np.nonzero(mask)
+    if len(rows):
+        at = (float(columns.max()) + 5, float(rows.min()))
+        text(ImageDraw.Draw(picture), at, str(number), 20, color=AMBER)
+
+
+def _mark_sides(panel: Image.Image, row_direction: Point, column_direction: Point) -> None:
+    draw, side = ImageDraw.Draw(panel), panel.width
+    opposite = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
+    right, bottom = side_letter(row_direction), side_letter(column_direction)
+    text(draw, (8, side / 2), opposite[right], 26, anchor="lm")
+    text(draw, (side - 8, side / 2), right, 26, anchor="rm")
+    text(draw, (side / 2, 8), opposite[bottom], 20, color=GREY, anchor="ma")
+    text(draw, (side / 2, side - 8), bottom, 20, color=GREY, anchor="md")
+
+
+def _draw_scale(panel: Image.Image, pixels_per_mm: float) -> None:
+    draw, side = ImageDraw.Draw(panel), panel.width
+    length = SCALE_MM * pixels_per_mm
+    right, y = side - 14, side - 18
+    draw.line([(right - length, y), (right, y)], fill=WHITE, width=2)
+    for x in (right - length, right):
+        draw.line([(x, y - 5), (x, y + 5)], fill=WHITE, width=2)
+    text(draw, (right - length / 2, y - 8), "5 cm", 15, anchor="md")
+
+
+def caption(case: ReportCase, k: int) -> str:
+    """Number of the slice, from the first along the normal, and its position."""
+    narrative = narratives()[case.language]
+    slice_words = narrative.slice.format(number=k + 1, count=len(case.planes))
+    return f"{slice_words}  {narrative.position.format(round(case.planes[k].position_mm) + 0)}"
