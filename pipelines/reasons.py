@@ -236,6 +236,13 @@ add_rows(
         audit_outcome=0,
     ),
     ReasonRow(
+        "evaluation.wrong_data",
+        "The labelled data cannot be used: {detail}.",
+        "Give a folder with one sub-folder for each patient and a truth.csv that names them.",
+        severity="error",
+        audit_outcome=8,
+    ),
+    ReasonRow(
         "model.unverified",
         "The model {model} does not match its manifest and was not loaded.",
         "Run `triage-node models verify` and install the model again.",
