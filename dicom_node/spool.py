@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 Room = Literal["instances", "objects", "quarantine"]
 ROOMS: tuple[Room, ...] = ("instances", "objects", "quarantine")
+
+_process = secrets.token_hex(4)  # several hosts may share a spool, and have processes of one number
+_numbers = itertools.count()
 
 
 class Spool:
@@ -28,24 +34,14 @@ class Spool:
 
         A file that stands there under this name already has the same content, and is kept.
         """
-        relative = f"{room}/{name[:2]}/{name}.dcm"
-        final = self.root / relative
-        self._make_folder(final.parent)
-        if final.exists():
-            _synchronise_folder(final.parent)  # whoever renamed it may have crashed before doing this
-            return relative
-        descriptor, temporary = tempfile.mkstemp(dir=self.root / "tmp")
-        try:
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
-                for part in parts:
-                    _write_all(file.fileno(), part)
-                os.fsync(file.fileno())
-            Path(temporary).rename(final)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        _synchronise_folder(final.parent)
-        return relative
+        with self.begin() as file:
+            for part in parts:
+                file.write(part)
+            return file.keep(room, name)
+
+    def begin(self) -> GrowingFile:
+        """Start a file whose name is not known yet. Raises `OSError`."""
+        return GrowingFile(self)
 
     def path(self, relative: str) -> Path:
         """Where a file of the ledger lies."""
@@ -61,11 +57,59 @@ class Spool:
             path.unlink(missing_ok=True)
         return len(left)
 
-    def _make_folder(self, folder: Path) -> None:
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder of a room durable, once for each process."""
         if folder not in self._made:
             folder.mkdir(exist_ok=True)
-            _synchronise_folder(folder.parent)
+            synchronise_folder(folder.parent)
             self._made.add(folder)
+
+
+class GrowingFile:
+    """A file of the spool while it is written. Left without `keep`, it disappears."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._path: Path | None = spool.root / "tmp" / f"{_process}-{os.getpid()}-{next(_numbers)}"
+        self.descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def write(self, part: bytes | memoryview) -> None:
+        """Add to the end. Raises `OSError`."""
+        view = memoryview(part)
+        while view:
+            view = view[os.write(self.descriptor, view) :]
+
+    def keep(self, room: Room, name: str) -> str:
+        """Make it durable under `name` (hexadecimal) and give its path below the spool. Raises `OSError`."""
+        if self._path is None:
+            raise ValueError("the file was kept or closed before")
+        relative = f"{room}/{name[:2]}/{name}.dcm"
+        final = self._spool.root / relative
+        self._spool.make_folder(final.parent)
+        if not final.exists():
+            os.fsync(self.descriptor)
+            self._path.rename(final)
+            self._path = None
+        synchronise_folder(final.parent)  # whoever renamed it may have crashed before doing this
+        return relative
+
+    def close(self) -> None:
+        """Let go of the file, and remove it unless it was kept."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+        if self._path is not None:
+            with contextlib.suppress(OSError):  # the disk that is failing may refuse this too; `sweep` gets it later
+                self._path.unlink(missing_ok=True)
+            self._path = None
 
 
 def sha256_of(path: Path) -> str:
@@ -74,13 +118,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_all(descriptor: int, part: bytes | memoryview) -> None:
-    view = memoryview(part)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _synchronise_folder(folder: Path) -> None:
+def synchronise_folder(folder: Path) -> None:
+    """Make the names in a folder durable. Raises `OSError`."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

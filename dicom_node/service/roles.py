@@ -39,7 +39,9 @@ def receive(settings: Settings, slot: int) -> int:
     with _ledger(settings) as ledger:
         spool = Spool(settings.node.spool)
         try:
-            serve_receiver(settings, ledger, spool, slot, wake.Notifier(settings.node.spool), utc_now, stop)
+            serve_receiver(
+                settings, ledger, spool, slot, notify=wake.Notifier(settings.node.spool), clock=utc_now, stop=stop
+            )
         except TriageError as error:
             log.error("receiver.not_started", reason=error.reason.code, text=error.reason.text)
             return WRONG_USAGE
