@@ -1,0 +1,77 @@
+"""The words of an alert. By default they name no patient: a short token stands for the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dicom_node.alert.catalogue import Message
+
+STATUS_WORDS = {"finding": "finding", "unsure": "not sure", "not_read": "not read"}
+DISCLAIMER = "For research use, not a medical device. Look at the images."
+_MEASURES = {"volume_ml": "mL", "long_axis_mm": "mm long", "short_axis_mm": "mm short"}
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """For rules that may carry patient data."""
+
+    name: str
+    patient_id: str
+    accession_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an alert tells. `outcome` is the result's JSON; `key_slices` maps its key instances to InstanceNumber."""
+
+    study_token: str
+    pipeline: str
+    priority: str
+    status: str
+    score: float | None
+    outcome: Mapping[str, Any]
+    key_slices: Mapping[str, int]
+    recorded_at: datetime
+    ae_title: str
+    patient: Patient | None
+
+
+def compose(told: Told) -> Message:
+    """The alert of one result."""
+    answer = STATUS_WORDS[told.status] + ("" if told.score is None else f", {told.score:.0%}".replace("%", " %"))
+    reason = told.outcome.get("reason") or {}
+    lines = [
+        f"Study {told.study_token}",
+        *([] if told.patient is None else [_patient(told.patient)]),
+        f"{told.pipeline}: {answer}",
+        *([str(reason["text"])] if reason else []),
+        *(f"- {_finding(finding, told.key_slices)}" for finding in told.outcome.get("findings", ())),
+        *(f"Note: {warning['text']}" for warning in told.outcome.get("warnings", ())),
+        f"Read {told.recorded_at:%Y-%m-%d %H:%M} UTC by {told.ae_title}, priority {told.priority}",
+        DISCLAIMER,
+    ]
+    title = f"{told.priority.upper()} {told.pipeline}: {answer}"
+    return Message(title, "\n".join(lines), "urgent" if told.status == "finding" else "attention")
+
+
+def compose_test(rule: str, ae_title: str, at: datetime) -> Message:
+    """A message that says it is a test."""
+    text = f"This is a test of the alert rule {rule} of {ae_title}, {at:%Y-%m-%d %H:%M} UTC. Nothing was found."
+    return Message(f"TEST of alert rule {rule}", f"{text}\n{DISCLAIMER}", "information")
+
+
+def _finding(finding: Mapping[str, Any], key_slices: Mapping[str, int]) -> str:
+    parts: Sequence[str] = [
+        str(finding["label"]),
+        *([str(finding["side"])] if finding.get("side") else []),
+        *(f"{finding[key]:.1f} {unit}" for key, unit in _MEASURES.items() if finding.get(key) is not None),
+        *([f"slice {key_slices[uid]}"] if (uid := str(finding.get("key_instance_uid"))) in key_slices else []),
+    ]
+    return ", ".join(parts)
+
+
+def _patient(patient: Patient) -> str:
+    return f"Patient {patient.name}, ID {patient.patient_id}, accession number {patient.accession_number or 'none'}"
