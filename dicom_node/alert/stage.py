@@ -5,7 +5,7 @@ A message leaves before it can be recorded as taken: a crash in between may repe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,8 +32,7 @@ from dicom_node.alert.policy import (
     follow,
 )
 from dicom_node.clock import Clock
-from dicom_node.settings import PRIORITIES, AlertRule, Settings
-from dicom_node.spool import Spool
+from dicom_node.settings import PRIORITIES, Settings
 from dicom_node.telemetry import token
 from pipelines.reasons import Reason
 
@@ -42,15 +41,16 @@ log = structlog.get_logger()
 CONSIDER_AGAIN_AFTER = timedelta(seconds=10)
 
 
-class ConsiderStage:
-    """Asks every rule about each new result. `notify` wakes the stages that send."""
+class RaiseStage:
+    """Asks every rule about each new result."""
 
-    name = "alert.consider"
+    name = "alert.raise"
 
-    def __init__(self, rules: Mapping[str, AlertRule], ledger: Ledger, notify: Callable[[], None]) -> None:
-        self._rules = {name: Rule(rule.pipelines, rule.statuses, rule.minimum_score) for name, rule in rules.items()}
+    def __init__(self, ledger: Ledger, settings: Settings) -> None:
+        self._rules = {
+            name: Rule(rule.pipelines, rule.statuses, rule.minimum_score) for name, rule in settings.alerts.items()
+        }
         self._ledger = ledger
-        self._notify = notify
         self._held: dict[int, datetime] = {}
 
     def claim(self, now: datetime) -> NewResult | None:
@@ -64,7 +64,6 @@ class ConsiderStage:
                 self._consider(connection, work, rule, now)
             alerts.mark_considered(connection, work.result_id, now)
         self._held.pop(work.result_id, None)
-        self._notify()
 
     def put_off(self, work: NewResult, reason: Reason, now: datetime) -> None:
         """Only this process remembers: after a restart the result is simply asked about again."""
@@ -94,16 +93,16 @@ class ConsiderStage:
         log.info(event, study=token(study), rule=facts["rule"])
 
 
-class SendStage:
+class AlertStage:
     """Sends the alerts of one rule; one instance each, so that a channel that hangs delays no other rule."""
 
-    def __init__(self, rule: str, settings: Settings, ledger: Ledger, spool: Spool, clock: Clock) -> None:
+    def __init__(self, rule: str, settings: Settings, ledger: Ledger, clock: Clock) -> None:
         self.name = f"alert.{rule}"
         self._rule = rule
         self._settings = settings.alerts[rule]
         self._ae_title = settings.node.ae_title
         self._ledger = ledger
-        self._spool = spool
+        self._spool = settings.node.spool
         self._clock = clock
         self._channels = open_channels(url.get_secret_value() for url in self._settings.channels)
         self._patience = Patience(self._settings.retry_s, self._settings.retry_limit_s, self._settings.give_up_after_h)
@@ -220,7 +219,7 @@ class SendStage:
         with self._ledger.read() as connection:
             files = {uid: alerts.file_of_instance(connection, uid) for uid in uids}
         for uid, file in files.items():
-            if file is not None and (number := _instance_number(self._spool.path(file))) is not None:
+            if file is not None and (number := _instance_number(self._spool / file)) is not None:
                 yield uid, number
 
 

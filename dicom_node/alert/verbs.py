@@ -7,7 +7,7 @@ from datetime import datetime
 
 from dicom_node.alert.catalogue import ChannelError, open_channels
 from dicom_node.alert.message import compose_test
-from dicom_node.settings import AlertRule
+from dicom_node.settings import AlertRule, Settings
 from pipelines.reasons import Reason
 
 
@@ -25,11 +25,11 @@ def check_channels(rule: AlertRule) -> tuple[ChannelAnswer, ...]:
     return tuple(ChannelAnswer(channel.name, channel.problem) for channel in channels)
 
 
-def send_test(name: str, rule: AlertRule, ae_title: str, now: datetime) -> tuple[ChannelAnswer, ...]:
+def send_test(rule: str, settings: Settings, now: datetime) -> tuple[ChannelAnswer, ...]:
     """Send a message that says it is a test through every channel of a rule."""
-    message = compose_test(name, ae_title, now)
+    message = compose_test(rule, settings.node.ae_title, now)
     answers = []
-    for channel in open_channels(url.get_secret_value() for url in rule.channels):
+    for channel in open_channels(url.get_secret_value() for url in settings.alerts[rule].channels):
         try:
             channel.send(message)
             answers.append(ChannelAnswer(channel.name, None))

@@ -14,6 +14,7 @@ import click
 from db import audit
 from db.connect import LedgerError, open_ledger
 from dicom_node import settings as configuration
+from dicom_node.alert.verbs import check_channels
 from dicom_node.cli.common import ANSWER_IS_NO, WRONG_USAGE, console, print_rows, with_json
 from dicom_node.deliver.verbs import check_destination
 from dicom_node.process import published
@@ -127,8 +128,11 @@ def _alerts(settings: Settings) -> Iterator[Line]:
     if not settings.alerts:
         yield Line("alerts", "warning", "nobody is told of anything", "Add an [alerts.NAME] table to service.toml.")
     for name, rule in settings.alerts.items():
-        tried = f"{len(rule.channels)} channels; `triage-node alerts test {name}` sends a test message"
-        yield Line(f"alerts {name}", "ok", tried)
+        for answer in check_channels(rule):
+            if answer.reason is not None:
+                yield Line(f"alerts {name}", "failed", answer.reason.text, answer.reason.row.remedy)
+            else:
+                yield Line(f"alerts {name}", "ok", f"{answer.channel}; `triage-node alerts test {name}` tries it")
 
 
 def _models() -> Iterator[Line]:

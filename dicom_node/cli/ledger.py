@@ -13,7 +13,7 @@ from db import jobs as job_rows
 from db import quarantine as quarantine_rows
 from db import studies as study_rows
 from db.schema import ALERT_STATES, DELIVERY_STATES, JOB_STATES
-from dicom_node.alert.stage import send_test
+from dicom_node.alert.verbs import send_test
 from dicom_node.cli.common import (
     ANSWER_IS_NO,
     console,
@@ -222,10 +222,11 @@ def test_alert(*, settings: Settings, rule: str) -> None:
     """Send a message that says it is a test through every channel of a rule; exit 1 where one does not take it."""
     if rule not in settings.alerts:
         raise click.UsageError(f"There is no alert rule {rule}; there are: {', '.join(settings.alerts) or 'none'}.")
-    verdicts = send_test(rule, settings)
-    for channel, took_it in verdicts.items():
-        console.print(f"[green]✓[/green] {channel}" if took_it else f"[red]✗[/red] {channel} did not take the message")
-    if not all(verdicts.values()):
+    answers = send_test(rule, settings, utc_now())
+    for answer in answers:
+        told = "[green]✓[/green] took the message" if answer.reason is None else f"[red]✗[/red] {answer.reason.text}"
+        console.print(f"{answer.channel}: {told}")
+    if any(answer.reason is not None for answer in answers):
         raise SystemExit(ANSWER_IS_NO)
 
 
