@@ -185,7 +185,7 @@ def studies_to_route(connection: Connection) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def newest_revisions(connection: Connection, study_instance_uid: str) -> tuple[NewestRevision, ...]:
+def newest(connection: Connection, study_instance_uid: str) -> tuple[NewestRevision, ...]:
     """The newest revision of each series of a study."""
     query = (
         select(
@@ -201,5 +201,5 @@ def newest_revisions(connection: Connection, study_instance_uid: str) -> tuple[N
         .where(series.c.study_instance_uid == study_instance_uid)
         .order_by(revisions.c.series_instance_uid, revisions.c.number)
     )
-    newest = {row.series_instance_uid: NewestRevision(*row) for row in connection.execute(query)}
-    return tuple(newest.values())
+    by_series = {row.series_instance_uid: NewestRevision(*row) for row in connection.execute(query)}
+    return tuple(by_series.values())

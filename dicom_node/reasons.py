@@ -334,3 +334,46 @@ add_rows(
         audit_outcome=12,
     ),
 )
+
+# Why another series of the study is read, or none: told to whoever asks, no fault of anybody.
+add_rows(
+    *(
+        ReasonRow(code, sentence, "Nothing need be done.", severity="info", audit_outcome=0)
+        for code, sentence in (
+            ("selection.localizer", "It is a localizer, not a stack of slices."),
+            ("selection.secondary_capture", "It holds captured pictures, not original images."),
+            ("selection.screen", "It holds screens with text (dose, patient, results), not images of the patient."),
+            ("selection.parametric_map", "It shows computed values, not CT numbers."),
+            ("selection.projection", "It shows projections through several slices, not single slices."),
+            ("selection.color", "Its images are in color, not original ones."),
+            (
+                "selection.few_slices",
+                "It has {own} slices; series {chosen_series} of the study is read, which has {chosen}.",
+            ),
+            (
+                "selection.small_extent",
+                "It covers {own} mm; series {chosen_series} of the study is read, which covers {chosen} mm.",
+            ),
+            (
+                "selection.kernel",
+                "Its kernel ({own}) suits less; series {chosen_series} of the study is read, whose kernel is {chosen}.",
+            ),
+            (
+                "selection.contrast",
+                "It was taken {own} contrast; series {chosen_series} of the study is read, taken {chosen} it.",
+            ),
+            ("selection.derived", "It is {own}; series {chosen_series} of the study is read, which is {chosen}."),
+            ("selection.incomplete", "It is {own}; series {chosen_series} of the study is read, which is {chosen}."),
+            (
+                "selection.thicker",
+                "Its slices are {own} mm thick; series {chosen_series} of the study is read, with {chosen} mm.",
+            ),
+            (
+                "selection.fewer_slices",
+                "It has {own} slices; series {chosen_series} of the study is read, which has {chosen}.",
+            ),
+            ("selection.earlier", "Series {chosen_series} of the study is as good, was acquired later, and is read."),
+            ("selection.equal", "Series {chosen_series} of the study is as good and is read."),
+        )
+    )
+)

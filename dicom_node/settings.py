@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -25,6 +26,7 @@ from pydantic import (
 from pydicom.datadict import keyword_dict
 
 import dicom_node.reasons  # noqa: F401  (enters the service's rows)
+from dicom_node.default_routes import DEFAULT_ROUTES
 from pipelines.catalogue import PipelineSettings, catalogue
 from pipelines.reasons import Reason, TriageError
 
@@ -83,6 +85,9 @@ class Receive(Table):
     maximum_associations: int = Field(default=64, ge=1)
     maximum_pdu_bytes: int = Field(default=131072, ge=4096, le=2**31)
     network_timeout_s: Seconds = 30.0
+    """For a message that has begun."""
+    idle_timeout_s: Seconds = 600.0
+    """Between two messages: a scanner may hold its association open while it reconstructs."""
     unknown_peers: Literal["accept", "refuse"] = "accept"
     """Whether a calling AE title without a [peers.NAME] table may send."""
     check_called_ae_title: bool = True
@@ -124,12 +129,24 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def _as_list(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
+
+
 class Matcher(Table):
-    """One condition on one attribute; exactly one key is set."""
+    """One condition on one attribute; exactly one key is set, but `not_glob` may stand beside `glob`.
+
+    An attribute with several values holds when one of them does, except under `absent` and `not_glob`, which hold when
+    none does. Patterns of `glob` and `not_glob` (one or a list) heed neither case nor accents.
+    """
 
     equal: str | float | None = None
     one_of: tuple[str | float, ...] | None = None
-    glob: str | None = None
+    glob: Patterns | None = None
+    not_glob: Patterns | None = None
     range: tuple[float, float] | None = None
     present: Literal[True] | None = None
     absent: Literal[True] | None = None
@@ -141,7 +158,7 @@ class Matcher(Table):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Matcher:
-        if len(self.model_fields_set) != 1:
+        if len(self.model_fields_set) != 1 and self.model_fields_set != {"glob", "not_glob"}:
             raise ValueError(f"set exactly one of {', '.join(type(self).model_fields)}")
         if self.range and self.range[0] > self.range[1]:
             raise ValueError("a range goes from the lower to the higher value")
@@ -199,26 +216,6 @@ class AlertRule(Table):
     retry_s: Seconds = 5.0
     retry_limit_s: Seconds = 300.0
     give_up_after_h: float = Field(default=12.0, gt=0)
-
-
-DEFAULT_ROUTES: Mapping[str, Mapping[str, Any]] = {
-    "head_bleed": {
-        "pipeline": "hemorrhage",
-        "priority": "stat",
-        "when": {"Modality": "CT", "BodyPartExamined": {"one_of": ["HEAD", "BRAIN", "SKULL"]}},
-    },
-    "head_bleed_by_description": {
-        "pipeline": "hemorrhage",
-        "priority": "stat",
-        "when": {"Modality": "CT", "BodyPartExamined": {"absent": True}, "StudyDescription": {"glob": "*HEAD*"}},
-    },
-    "chest_nodule": {
-        "pipeline": "nodule",
-        "priority": "routine",
-        "when": {"Modality": "CT", "BodyPartExamined": {"one_of": ["CHEST", "LUNG", "THORAX"]}},
-    },
-    "mammography": {"pipeline": "calcification", "priority": "routine", "when": {"Modality": "MG"}},
-}
 
 
 class Settings(Table):

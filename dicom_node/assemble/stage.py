@@ -13,7 +13,7 @@ from db.connect import Ledger
 from db.revisions import Member, Receiving
 from dicom_node.assemble.policy import TRANSITIONS, Complete, CompletedBy, RevisionFacts, decide
 from dicom_node.headers import InstanceFacts, read_facts
-from dicom_node.settings import Assemble
+from dicom_node.settings import Settings
 from dicom_node.spool import Spool
 from dicom_node.stack import is_slice, stack_of
 from dicom_node.telemetry import token
@@ -36,11 +36,10 @@ class AssembleStage:
 
     name = "assemble"
 
-    def __init__(self, ledger: Ledger, spool: Spool, settings: Assemble, actor: str) -> None:
+    def __init__(self, ledger: Ledger, spool: Spool, settings: Settings) -> None:
         self._ledger = ledger
         self._spool = spool
-        self._settings = settings
-        self._actor = actor
+        self._settings = settings.assemble
         self._seen: dict[int, _Seen] = {}
 
     def claim(self, now: datetime) -> Receiving | None:
@@ -87,7 +86,7 @@ class AssembleStage:
                 connection,
                 at=now,
                 event="series.received",
-                actor=self._actor,
+                actor=self.name,
                 study_instance_uid=work.study_instance_uid,
                 facts={
                     "series_instance_uid": work.series_instance_uid,
@@ -106,7 +105,7 @@ class AssembleStage:
                     connection,
                     at=now,
                     event="series.superseded",
-                    actor=self._actor,
+                    actor=self.name,
                     study_instance_uid=work.study_instance_uid,
                     facts={"series_instance_uid": work.series_instance_uid, "by_revision": work.number},
                 )
