@@ -15,10 +15,13 @@ from pipelines import codes
 from pipelines.codes import PRIVATE_SCHEME, Code
 from reporting import uids
 from reporting.narrative.narrative import Narrative
-from reporting.source import ReportCase, inherit, offset_from_utc
+from reporting.source import REQUIRED, ReportCase, inherit, offset_from_utc
 
 ISO_IR_192: Final = "ISO_IR 192"
 LONGEST_LO = 64
+IDENTITY = (
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns",
+)  # fmt: skip
 
 
 def concept(code: Code) -> hd.sr.CodedConcept:
@@ -47,10 +50,15 @@ def identity(case: ReportCase, kind: str, series_number: int) -> dict[str, Any]:
 
 
 def stand_in(case: ReportCase, slice_index: int) -> Dataset:
-    """What highdicom must know of a source image: its identity, and patient and study as results have them."""
+    """What highdicom must know of a source image, without the patient, whom it would name in its warnings.
+
+    Patient and study come into the object by `finish`.
+    """
     header = case.headers[slice_index]
-    source = inherit(header).attributes
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns"):
+    source = Dataset()
+    for keyword in REQUIRED:
+        setattr(source, keyword, None)
+    for keyword in IDENTITY:
         setattr(source, keyword, header.get(keyword))
     return source
 

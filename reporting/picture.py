@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -32,7 +33,7 @@ def font(size: int) -> Font:
 def render_key_slice(case: ReportCase, side: int = 768) -> Image.Image:
     """The slice that shows the findings best, outlined, with markers and scale, in a square of `side` pixels."""
     k = key_slice(case)
-    return slice_panel(case, k, body_box(case, k), side, marked=True)
+    return slice_panel(case, k, body_box(case, (k,)), side, marked=True)
 
 
 def key_slice(case: ReportCase) -> int:
@@ -43,14 +44,14 @@ def key_slice(case: ReportCase) -> int:
     return int(np.argmax(scores)) if len(scores) == len(case.planes) else len(case.planes) // 2
 
 
-def body_box(case: ReportCase, k: int) -> Box:
-    """Rows and columns (first row, first column, end row, end column) that the body takes on slice k, with a margin."""
-    body = case.pixels[k] > BODY_HU
+def body_box(case: ReportCase, slices: Sequence[int]) -> Box:
+    """Rows and columns (first row, first column, end row, end column) that the body takes on slices, with a margin."""
+    body = np.any([case.pixels[k] > BODY_HU for k in slices], axis=0)
     rows, columns = np.flatnonzero(body.mean(axis=1) > 0.02), np.flatnonzero(body.mean(axis=0) > 0.02)
     height, width = body.shape
     if not len(rows) or not len(columns):
         return 0, 0, height, width
-    plane = case.planes[k]
+    plane = case.planes[slices[0]]
     down, across = round(MARGIN_MM / plane.row_spacing_mm), round(MARGIN_MM / plane.column_spacing_mm)
     return (
         max(0, int(rows[0]) - down),

@@ -38,6 +38,7 @@ OPTIONAL = (
 """Attributes of Patient, General Study and Patient Study that are copied where the source has them."""
 ENUMERATED = {"PatientSex": ("M", "F", "O"), "PatientIdentityRemoved": ("YES", "NO")}
 BODY_PARTS = {codes.BRAIN: "BRAIN", codes.HEAD: "HEAD", codes.LUNG: "CHEST"}
+METHOD_NOT_STATED = "not stated by the source"
 UTC_OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
 # What pydicom raises on values that do not fit their representation, or that no known character set decodes.
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, OverflowError, NotImplementedError)
@@ -150,6 +151,12 @@ def inherit(source: Dataset) -> Inherited:
         repairs.append(Reason("report.attribute_invalid", {"keyword": keyword}))
         if keyword in REQUIRED:
             setattr(attributes, keyword, None)
+    if attributes.get("PatientIdentityRemoved") == "YES" and not (
+        attributes.get("DeidentificationMethod") or attributes.get("DeidentificationMethodCodeSequence")
+    ):
+        # One of them must tell (type 1C; PS3.3, C.7.1.1).
+        attributes.DeidentificationMethod = METHOD_NOT_STATED
+        repairs.append(Reason("report.attribute_missing", {"keyword": "DeidentificationMethod"}))
     return Inherited(attributes, tuple(repairs))
 
 

@@ -26,6 +26,7 @@ NARRATIVE = Narrative(
     score_by_slice="Score by slice",
     series_description="Triage (research): {what}, {model}",
     key_object_description="Slices that show what was found best. {impression}. {disclaimer}",
+    more="and {} more in the report",
     segment="Finding {number}: {term}{side}",
     sides={"left": "left", "right": "right", "bilateral": "both sides", "midline": "midline"},
     measurements={

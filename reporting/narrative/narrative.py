@@ -37,6 +37,7 @@ class Narrative:
     series_description: str
     key_object_description: str
     segment: str
+    more: str
     sides: Mapping[Side, str]
     measurements: Mapping[str, str]
     """By the measurement's key; one without a sentence is shown as its code's meaning, value and unit."""

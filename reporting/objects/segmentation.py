@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import cast
 
 import highdicom as hd
@@ -66,7 +65,10 @@ class Segmentation:
         )
         if case.multi_frame:
             _name_source_frames(dataset, [case.frames[k] for k in slices])
-        _measure_each_frame(dataset, case)
+        # Where slices differ in thickness the thinnest stands for all. Pixel measures of each frame would be truer,
+        # but many readers look for the pixel spacing only among what frames share, and would misplace the overlay.
+        thinnest = min(case.planes[k].thickness_mm for k in slices)
+        dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness = _decimals((thinnest,))[0]
         _replace_dimension_uid(dataset, uids.dimension_uid(case, self.kind))
         dataset.BodyPartExamined = body_part(case)
         dataset.ContentCreatorName = ""
@@ -163,36 +165,15 @@ def _multi_frame(case: ReportCase, slices: range) -> list[Dataset]:
 
 def _name_source_frames(dataset: Dataset, frames: Sequence[int]) -> None:
     """Turn frame numbers of the stand-in into those of the source."""
-    for item in _source_images(dataset):
-        item.ReferencedFrameNumber = frames[int(item.ReferencedFrameNumber) - 1]
-
-
-def _measure_each_frame(dataset: Dataset, case: ReportCase) -> None:
-    """Give each frame its slice's own thickness where the slices differ in it."""
-    planes = {
-        (str(header.SOPInstanceUID), frame): plane
-        for header, frame, plane in zip(case.headers, case.frames, case.planes, strict=True)
-    }
-    images = list(_source_images(dataset))
-    of_frame = [planes[str(i.ReferencedSOPInstanceUID), int(i.get("ReferencedFrameNumber") or 1)] for i in images]
-    if all(a.thickness_mm == b.thickness_mm for a, b in pairwise(of_frame)):
-        return
-    del dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
-    for group, plane in zip(dataset.PerFrameFunctionalGroupsSequence, of_frame, strict=True):
-        group.PixelMeasuresSequence = [_measures(plane)]
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        source = group.DerivationImageSequence[0].SourceImageSequence[0]
+        source.ReferencedFrameNumber = frames[int(source.ReferencedFrameNumber) - 1]
 
 
 def _replace_dimension_uid(dataset: Dataset, uid: str) -> None:
     """The library draws this UID at random."""
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
-
-
-def _source_images(dataset: Dataset) -> list[Dataset]:
-    """The source image of each frame."""
-    return [
-        group.DerivationImageSequence[0].SourceImageSequence[0] for group in dataset.PerFrameFunctionalGroupsSequence
-    ]
 
 
 def _measures(plane: Plane) -> Dataset:

@@ -17,11 +17,13 @@ from reporting.picture import AMBER, BLACK, DIM, GREY, WHITE, text
 from reporting.source import ReportCase, body_part
 
 WIDTH, HEIGHT = 1200, 900
-MAIN = 700
+MAIN = 680
 STRIP_TOP, STRIP_SIDE, STRIP_COLUMNS, STRIP_ROWS = 110, 152, 3, 3
-RIGHT = MAIN + 24
+RIGHT = MAIN + 44
 PLOT = (RIGHT + 10, 660, WIDTH - 20, 770)
-LINES_AT = 822
+FOOTER = 820
+FINDING_LINES, WARNING_LINES = 2, 2
+LINE = 20
 PLATE_COLORS = {"finding": AMBER, "clean": (86, 180, 233), "unsure": (204, 121, 167)}
 
 
@@ -63,12 +65,13 @@ def draw_summary(case: ReportCase, narrative: Narrative) -> Image.Image:
     page = Image.new("RGB", (WIDTH, HEIGHT), BLACK)
     draw = ImageDraw.Draw(page)
     key = picture.key_slice(case)
-    box = picture.body_box(case, key)
+    slices = strip(case, key)
+    box = picture.body_box(case, (key, *slices))
     _headline(draw, case, narrative)
     page.paste(picture.slice_panel(case, key, box, MAIN, marked=True), (0, STRIP_TOP))
     words = narrative.key_slice if case.outcome.findings else narrative.highest_slice
-    text(draw, (10, STRIP_TOP + 6), f"{words}: {picture.caption(case, key)}", 17)
-    for place, k in enumerate(strip(case, key)):
+    text(draw, (24, STRIP_TOP + MAIN + 4), f"{words}: {picture.caption(case, key)}", 15, color=GREY)
+    for place, k in enumerate(slices):
         x = RIGHT + place % STRIP_COLUMNS * (STRIP_SIDE + 4)
         y = STRIP_TOP + place // STRIP_COLUMNS * (STRIP_SIDE + 24)
         page.paste(picture.slice_panel(case, k, box, STRIP_SIDE, marked=False), (x, y))
@@ -101,7 +104,7 @@ def _headline(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative)
     impression = narrative.impression(case.outcome, case.looked_for)
     _fitted(draw, (24, 8), impression, (32, 28, 24, 20))
     findings = [narrative.finding(number, finding) for number, finding in enumerate(case.outcome.findings, start=1)]
-    for line, words in enumerate(findings[:2]):
+    for line, words in enumerate(shortened(findings, FINDING_LINES, narrative)):
         _fitted(draw, (24, 50 + 24 * line), words, (18, 16, 14, 12))
 
 
@@ -125,16 +128,20 @@ def _plot(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative, key
     text(draw, (right, bottom + 4), str(len(case.planes)), 12, color=GREY, anchor="ra")
 
 
+def shortened(lines: Sequence[str], places: int, narrative: Narrative) -> list[str]:
+    """The lines if they fit the places, else those that do and how many more the report holds."""
+    if len(lines) <= places:
+        return list(lines)
+    return [*lines[: places - 1], narrative.more.format(len(lines) - places + 1)]
+
+
 def _footer(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative) -> None:
-    warnings = "  ".join(narrative.reason(warning) for warning in case.outcome.warnings)
+    warnings = shortened([narrative.reason(w) for w in case.outcome.warnings], WARNING_LINES, narrative)
     software = f"{case.equipment.model_name} {case.equipment.software_version}"
-    lines: Sequence[tuple[str, tuple[int, int, int]]] = (
-        (warnings, AMBER),
-        (f"{narrative.provenance(case.model, software)}  {case.made_at:%Y-%m-%d %H:%M} UTC", GREY),
-        (narrative.disclaimer, WHITE),
-    )
-    for line, (words, color) in enumerate(lines):
-        _fitted(draw, (24, LINES_AT + 24 * line), words, (17, 15, 13, 11), color=color)
+    provenance = f"{narrative.provenance(case.model, software)}  {case.made_at:%Y-%m-%d %H:%M} UTC"
+    lines = [(words, AMBER) for words in warnings] + [(provenance, GREY), (narrative.disclaimer, WHITE)]
+    for line, (words, color) in enumerate(lines, start=WARNING_LINES - len(warnings)):
+        _fitted(draw, (24, FOOTER + LINE * line), words, (15, 13, 11), color=color)
 
 
 def _fitted(
