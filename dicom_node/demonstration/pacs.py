@@ -162,9 +162,7 @@ def _own_receiving_ae(port: int) -> Iterator[None]:
         build_context(Verification),
         build_context(StudyRootQueryRetrieveInformationModelFind),
     ]
-    ae.start_server(
-        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)]
-    )
+    ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)])
     try:
         yield
     finally:

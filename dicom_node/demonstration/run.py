@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import pydicom
 from PIL import Image
@@ -21,6 +22,7 @@ from dicom_node.demonstration.node import Node, running_node
 from dicom_node.demonstration.pacs import AE_TITLE as PACS_AE_TITLE
 from dicom_node.demonstration.pacs import Pacs, free_port, running_pacs
 from dicom_node.demonstration.webhook import Phone, listening
+from pipelines.phantom.head.bleeds import Kind
 from pipelines.phantom.head.study import PhantomOptions, make_study
 
 RESULT_WITHIN_S = 90.0
@@ -87,7 +89,7 @@ def demonstrate(folder: Path, data: Path | None, tell: Callable[[str], None]) ->
                 ledger.close()
 
 
-def _phantom(folder: Path, bleed: str) -> tuple[Path, ...]:
+def _phantom(folder: Path, bleed: Kind | Literal["none"]) -> tuple[Path, ...]:
     made = make_study(folder, PhantomOptions(seed=7, bleed=bleed, volume_ml=30.0))
     return tuple(made.files)
 

@@ -127,10 +127,12 @@ def _stages(
 ) -> list[loop.Stage[Any]]:
     """One for each step, reading slot, destination and alert rule: none holds up another."""
     return [
-        AssembleStage(ledger, spool, settings.assemble, "coordinate"),
+        AssembleStage(ledger, spool, settings),
         RouteStage(ledger, spool, settings),
         *(
-            DispatchStage(ledger, settings, spool, engine, utc_now, notify, slot)
+            DispatchStage(
+                ledger=ledger, settings=settings, spool=spool, engine=engine, clock=utc_now, notify=notify, slot=slot
+            )
             for slot in range(settings.work.workers)
         ),
         *(DeliverStage(name, settings, ledger, spool, utc_now) for name in settings.destinations),

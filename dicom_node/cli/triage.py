@@ -1,0 +1,134 @@
+"""`triage-node triage`: reads files or folders without a server."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import track
+
+from dicom_node.cli.common import ANSWER_IS_NO, console, errors, print_json, with_json, with_settings
+from dicom_node.dispatch.run import ReadAnswer, ReadRequest, read_series
+from dicom_node.identity import equipment
+from dicom_node.route.explain import SeriesExplanation, explain
+from dicom_node.settings import Settings
+from dicom_node.spool import sha256_of
+from dicom_node.telemetry import configure_logging
+from pipelines.catalogue import catalogue
+from pipelines.reasons import Reason
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--pipeline", help="Read every image series with this pipeline, whatever the rules say.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Write the result objects to this folder."
+)
+@with_json
+@with_settings
+def triage(
+    *, settings: Settings, paths: tuple[Path, ...], pipeline: str | None, out: Path | None, as_json: bool
+) -> None:
+    """Read series from files. Exit 1 when a series that should have been read was not."""
+    configure_logging("triage")
+    if pipeline is not None and pipeline not in catalogue():
+        raise click.UsageError(f"There is no pipeline {pipeline}; there are: {', '.join(catalogue())}.")
+    explanation = explain(paths, settings)
+    every = [series for study in explanation.studies for series in study.series]
+    entries = [
+        _entry(series, pipeline, settings, out)
+        for series in track(every, "Reading", console=errors, transient=True, disable=as_json)
+    ]
+    files = [{"path": str(file.path), "reason": file.reason.as_json()} for file in explanation.files]
+    if as_json:
+        print_json({"schema": 1, "series": entries, "files": files})
+    else:
+        _print(entries)
+        for file in explanation.files:
+            console.print(f"[red]✗[/red] {file.path}: {file.reason.text}", soft_wrap=True)
+    if any(entry["status"] == "not_read" for entry in entries):
+        raise SystemExit(ANSWER_IS_NO)
+
+
+def _entry(series: SeriesExplanation, forced: str | None, settings: Settings, out: Path | None) -> dict[str, object]:
+    known = {"series_instance_uid": series.series_instance_uid, "series_description": series.series_description}
+    name = forced or series.pipeline
+    if name is None or (series.reason is not None and forced is None):
+        return known | _unread("ignored", series.pipeline, series.reason)
+    if name not in catalogue():
+        return known | _unread("not_read", name, Reason("pipeline.not_configured", {"pipeline": name}))
+    answer = read_series(_request(series.paths, name, settings))
+    objects = [
+        {"sop_class": one.sop_class_uid, "kind": one.kind, "path": path}
+        for one, path in zip(answer.objects, _write(answer, out), strict=True)
+    ]
+    return known | {"pipeline": name} | dict(answer.outcome) | {"objects": objects}
+
+
+def _unread(status: str, pipeline: str | None, reason: Reason | None) -> dict[str, object]:
+    return {
+        "pipeline": pipeline,
+        "status": status,
+        "score": None,
+        "reason": None if reason is None else reason.as_json(),
+        "warnings": [],
+        "findings": [],
+        "model": None,
+        "seconds": {},
+        "objects": [],
+    }
+
+
+def _request(paths: Sequence[Path], pipeline: str, settings: Settings) -> ReadRequest:
+    """The same files give the same request: they are dated by their newest change, as if they had come then."""
+    digests = sorted(sha256_of(path) for path in paths)
+    return ReadRequest(
+        pipeline=pipeline,
+        settings_json=settings.pipeline(pipeline).model_dump_json(),
+        files=tuple(paths),
+        revision_digest=hashlib.sha256("".join(digests).encode()).hexdigest(),
+        configuration_hash=settings.hash_for(pipeline),
+        made_at=datetime.fromtimestamp(int(max(path.stat().st_mtime for path in paths)), UTC),
+        equipment=equipment(settings),
+        language=settings.node.language,
+    )
+
+
+def _write(answer: ReadAnswer, out: Path | None) -> Iterator[str | None]:
+    for one in answer.objects:
+        if out is None:
+            yield None
+            continue
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / f"{one.kind}_{one.sop_instance_uid}.dcm"
+        path.write_bytes(one.content)
+        yield str(path)
+
+
+def _print(entries: Sequence[Mapping[str, Any]]) -> None:
+    colours = {"finding": "red", "unsure": "yellow", "clean": "green"}
+    for entry in entries:
+        status = str(entry["status"])
+        score = entry["score"]
+        shown = f"[{colours.get(status, 'dim')}]{status.replace('_', ' ')}[/]"
+        name = entry["series_description"] or entry["series_instance_uid"]
+        console.print(f"{shown} {name}" + ("" if score is None else f" (score {score:.2f})"), soft_wrap=True)
+        for text in _texts(entry):
+            console.print(f"    {text}", soft_wrap=True)
+
+
+def _texts(entry: Mapping[str, Any]) -> Iterator[str]:
+    if entry["reason"]:
+        yield entry["reason"]["text"]
+    for finding in entry["findings"]:
+        measured = f"{finding['volume_ml']:.1f} mL, " if "volume_ml" in finding else ""
+        yield f"{finding['label']}, {measured}{finding['side']}, certainty {finding['certainty']:.2f}"
+    for warning in entry["warnings"]:
+        yield f"Note: {warning['text']}"
+    for one in entry["objects"]:
+        if one["path"]:
+            yield f"[dim]{one['path']}[/dim]"
