@@ -32,9 +32,10 @@ class Ledger:
 
         The write lock is taken at once, so that what the block reads stays true until it commits. Raises `LedgerError`.
         """
-        options = {"ledger_write": True}
-        with self._translated(), self._engine.execution_options(**options).begin() as connection:
-            yield connection
+        with self._translated(), self._engine.connect() as connection:
+            connection.execution_options(ledger_write=True)
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -25,9 +25,10 @@ class Spool:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        self._made: set[Path] = set()
-        for folder in (*ROOMS, "tmp"):
-            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        (self.root / "tmp").mkdir(parents=True, exist_ok=True)
+        for room in ROOMS:
+            _make_folders(self.root / room)
+        synchronise_folder(self.root)
 
     def write(self, room: Room, name: str, parts: Iterable[bytes | memoryview]) -> str:
         """Make a file durable under `name` (hexadecimal) and give its path below the spool. Raises `OSError`.
@@ -56,13 +57,6 @@ class Spool:
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
-
-    def make_folder(self, folder: Path) -> None:
-        """Make a folder of a room durable, once for each process."""
-        if folder not in self._made:
-            folder.mkdir(exist_ok=True)
-            synchronise_folder(folder.parent)
-            self._made.add(folder)
 
 
 class GrowingFile:
@@ -93,7 +87,6 @@ class GrowingFile:
             raise ValueError("the file was kept or closed before")
         relative = f"{room}/{name[:2]}/{name}.dcm"
         final = self._spool.root / relative
-        self._spool.make_folder(final.parent)
         if not final.exists():
             os.fsync(self.descriptor)
             self._path.rename(final)
@@ -116,6 +109,16 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, hexadecimal. Raises `OSError`."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _make_folders(room: Path) -> None:
+    """The folders of a room, so that no image has to wait for one to be made durable."""
+    room.mkdir(exist_ok=True)
+    there = {entry.name for entry in room.iterdir()}
+    for name in (f"{number:02x}" for number in range(256)):
+        if name not in there:
+            (room / name).mkdir(exist_ok=True)
+    synchronise_folder(room)
 
 
 def synchronise_folder(folder: Path) -> None:

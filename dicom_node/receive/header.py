@@ -120,7 +120,9 @@ def _text(value: bytes, encodings: list[str]) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             decoded = decode_bytes(value, encodings, _DELIMITERS)
-    return "".join(character for character in decoded if character.isprintable()).strip()
+    if not decoded.isprintable():
+        decoded = "".join(character for character in decoded if character.isprintable())
+    return decoded.strip()
 
 
 class _Walk:
