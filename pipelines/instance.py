@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
@@ -53,7 +53,7 @@ NOT_READ_IMAGE_TYPES = frozenset({
 # What parsers and decoders were seen to raise on damaged input.
 FOREIGN_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
-    TypeError, ValueError, struct.error, zlib.error,
+    TypeError, ValueError, struct.error, zlib.error, BytesLengthException,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from dicom_node.headers import InstanceFacts, attributes, read_facts, read_heade
 from dicom_node.route.policy import evaluate, keywords
 from dicom_node.route.series_selection import Candidate, Standing, describe, typical
 from dicom_node.settings import Route
+from pipelines.instance import refusing
 from pipelines.reasons import Reason, Refusal
 from reporting.uids import made_by_us
 
@@ -32,5 +33,6 @@ def look(
         raise Refusal(failures[0])
     instances = typical([facts for facts, _ in readable.values()])
     header = read_header(readable[instances[0].sop_instance_uid][1])
-    series = describe(instances, is_own_result=is_own_result or made_by_us(header))
+    with refusing("input.malformed"):
+        series = describe(instances, is_own_result=is_own_result or made_by_us(header))
     return Candidate(series, evaluate(routes, attributes(header, keywords(routes))), standing)
