@@ -55,7 +55,7 @@ class Equipment:
     institution_name: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ReportCase:
     """One read series (or study) and its outcome.
 
@@ -120,7 +120,7 @@ class ReportCase:
         return tuple(dict.fromkeys(k for k in keys if k is not None))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Inherited:
     """What results take over of their source, mended, in ISO_IR 192; `repairs` says what had to be left out."""
 

@@ -16,6 +16,10 @@ from dicom_node.spool import Spool
 REPOSITORY = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regen", action="store_true", help="write tests/golden anew; read the difference before commit")
+
+
 @pytest.fixture(scope="session")
 def triage_data() -> Path:
     """The folder of real studies; tests that need it are skipped where it is not."""

@@ -164,10 +164,12 @@ def _multi_frame(case: ReportCase, slices: range) -> list[Dataset]:
 
 
 def _name_source_frames(dataset: Dataset, frames: Sequence[int]) -> None:
-    """Turn frame numbers of the stand-in into those of the source."""
-    for group in dataset.PerFrameFunctionalGroupsSequence:
-        source = group.DerivationImageSequence[0].SourceImageSequence[0]
-        source.ReferencedFrameNumber = frames[int(source.ReferencedFrameNumber) - 1]
+    """Turn frame numbers of the stand-in into those of the source; segments share the items of a slice."""
+    items = [
+        group.DerivationImageSequence[0].SourceImageSequence[0] for group in dataset.PerFrameFunctionalGroupsSequence
+    ]
+    for item in {id(item): item for item in items}.values():
+        item.ReferencedFrameNumber = frames[int(item.ReferencedFrameNumber) - 1]
 
 
 def _replace_dimension_uid(dataset: Dataset, uid: str) -> None:

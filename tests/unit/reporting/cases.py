@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
 from pipelines import codes
 from pipelines.findings import Finding, Measurement, ModelIdentity, Outcome, Region, Side, Status
@@ -37,6 +37,7 @@ class Shape:
     character_set: str | tuple[str, ...] = "ISO_IR 192"
     patient_name: str = "Müller^Jörg"
     anisotropic: bool = False
+    multi_frame: bool = False
 
 
 def made_case(
@@ -48,8 +49,10 @@ def made_case(
 ) -> ReportCase:
     planes = made_planes(shape)
     hu = made_pixels(planes, shape.size) if pixels is None else pixels
-    headers = tuple(made_header(shape, planes[k], k) for k in range(shape.slices))
-    frames = (1,) * shape.slices
+    if shape.multi_frame:
+        headers, frames = (made_enhanced(shape, planes),) * shape.slices, tuple(range(shape.slices, 0, -1))
+    else:
+        headers, frames = tuple(made_header(shape, planes[k], k) for k in range(shape.slices)), (1,) * shape.slices
     found = tuple(made_finding(headers, planes, frames, hu, n) for n in range(findings)) if status == "finding" else ()
     by_slice = tuple(
         float(np.clip(0.04 + sum(k in f.region.slice_index for f in found) * 0.8, 0, 0.97)) for k in range(shape.slices)
@@ -216,6 +219,14 @@ def made_header(shape: Shape, plane: Plane, k: int) -> Dataset:
     ds.PixelSpacing = [f"{plane.row_spacing_mm:.10g}", f"{plane.column_spacing_mm:.10g}"]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
     ds.RescaleIntercept, ds.RescaleSlope = "0", "1"
+    return ds
+
+
+def made_enhanced(shape: Shape, planes: tuple[Plane, ...]) -> Dataset:
+    """An Enhanced CT header whose frames run the other way round than the slices."""
+    ds = made_header(shape, planes[0], 0)
+    ds.SOPClassUID = EnhancedCTImageStorage
+    ds.NumberOfFrames = len(planes)
     return ds
 
 

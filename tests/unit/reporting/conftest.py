@@ -1,0 +1,92 @@
+"""Cases of every kind, and the validators."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.findings import Outcome
+from pipelines.reasons import Reason
+from pipelines.volume import load
+from reporting.source import ReportCase
+from tests.unit.reporting.cases import MODEL, Shape, case_of, finding_of, made_case
+
+Tool = Callable[..., "subprocess.CompletedProcess[str]"]
+ASCII = Shape(patient_name="Meier^Anna")
+
+MADE = {
+    "plain": lambda: made_case(ASCII),
+    "several": lambda: made_case(ASCII, findings=3),
+    "overlapping": lambda: overlapping(),
+    "tilted": lambda: made_case(replace(ASCII, tilt_degrees=18.5)),
+    "tilted_variable": lambda: made_case(replace(ASCII, tilt_degrees=-12.0, variable=True), findings=2),
+    "flipped": lambda: made_case(replace(ASCII, flipped=True)),
+    "anisotropic": lambda: made_case(replace(ASCII, anisotropic=True)),
+    "no_frame_of_reference": lambda: made_case(replace(ASCII, frame_of_reference=False)),
+    "multi_frame": lambda: made_case(replace(ASCII, multi_frame=True), findings=2),
+    "utf_8": lambda: made_case(Shape()),
+    "clean": lambda: made_case(ASCII, "clean"),
+    "unsure": lambda: made_case(ASCII, "unsure", warnings=(Reason("contrast.given"),)),
+}
+# Validators compare names byte by byte, so these are not compared with their sources by dcentvfy.
+RECODED = {
+    "latin_1": lambda: made_case(Shape(character_set="ISO_IR 100")),
+    "japanese": lambda: made_case(
+        Shape(character_set=("", "ISO 2022 IR 87"), patient_name="Yamada^Tarou=山田^太郎=やまだ^たろう")
+    ),
+}
+
+
+@pytest.fixture(params=[*MADE, *RECODED])
+def any_case(request: pytest.FixtureRequest) -> ReportCase:
+    return (MADE | RECODED)[request.param]()
+
+
+@pytest.fixture(params=MADE)
+def comparable_case(request: pytest.FixtureRequest) -> ReportCase:
+    return MADE[request.param]()
+
+
+@pytest.fixture(scope="session")
+def real_case(triage_data: Path) -> ReportCase:
+    """The real tilted head of uneven slices, with a made bleed in it."""
+    series = load(sorted((triage_data / "head" / "ge_tilted_variable_spacing").glob("*.dcm")))
+    volume = series.volume
+    rows, columns = np.mgrid[:512, :512]
+    center = volume.plane[14].patient_from_pixel(230, 190)
+    mask = np.stack([
+        ((plane.patient_from_pixel(rows, columns) - center) ** 2 / np.array([15, 20, 18]) ** 2).sum(axis=-1) < 1
+        for plane in volume.plane
+    ])  # fmt: skip
+    hu = volume.hu.astype(np.int16)
+    finding = finding_of(series.headers, volume.plane, volume.frame, hu, mask)
+    outcome = Outcome("finding", 0.93, (finding,), None, series.warnings, MODEL, {}, tuple(mask.mean(axis=(1, 2)) * 9))
+    return case_of(series.headers, volume.plane, volume.frame, hu, outcome)
+
+
+@pytest.fixture(scope="session")
+def run_tool() -> Tool:
+    """Runs a validator; the test is skipped where it is not installed."""
+
+    def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed")
+        return subprocess.run(
+            [name, *map(str, arguments)], capture_output=True, text=True, errors="replace", check=False
+        )
+
+    return run
+
+
+def overlapping() -> ReportCase:
+    case = made_case(ASCII, findings=2)
+    first, second = case.outcome.findings
+    mask = first.region.mask.copy()
+    region = type(first.region)(first.region.slice_index, mask)
+    return replace(case, outcome=replace(case.outcome, findings=(first, replace(second, region=region))))
