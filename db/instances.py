@@ -50,3 +50,10 @@ def held_content(connection: Connection, sop_instance_uid: str) -> HeldContent |
 def enter_instance(connection: Connection, instance: Instance) -> bool:
     """Enter the instance; False when another is held under its SOP Instance UID."""
     return insert_if_new(connection, instances, {name: getattr(instance, name) for name in Instance.__slots__})
+
+
+def of_study(connection: Connection, study_instance_uid: str) -> list[Instance]:
+    """Every held instance of a study, in the order in which they came."""
+    columns = [instances.c[name] for name in Instance.__slots__]
+    query = select(*columns).where(instances.c.study_instance_uid == study_instance_uid)
+    return [Instance(*row) for row in connection.execute(query.order_by(instances.c.instance_id))]

@@ -148,22 +148,21 @@ class Intake:
         if study is None:
             enter_series(connection, _series(header))
         revision = open_revision(connection, header.series_instance_uid, now)
-        enter_instance(
-            connection,
-            Instance(
-                sop_instance_uid=header.sop_instance_uid,
-                sop_class_uid=header.sop_class_uid,
-                series_instance_uid=header.series_instance_uid,
-                study_instance_uid=header.study_instance_uid,
-                revision_number=revision.number,
-                association_id=association.association_id,
-                file=stored.file,
-                sha256=stored.sha256,
-                size_bytes=stored.size_bytes,
-                transfer_syntax_uid=stored.announced.transfer_syntax_uid,
-                received_at=now,
-            ),
+        instance = Instance(
+            sop_instance_uid=header.sop_instance_uid,
+            sop_class_uid=header.sop_class_uid,
+            series_instance_uid=header.series_instance_uid,
+            study_instance_uid=header.study_instance_uid,
+            revision_number=revision.number,
+            association_id=association.association_id,
+            file=stored.file,
+            sha256=stored.sha256,
+            size_bytes=stored.size_bytes,
+            transfer_syntax_uid=stored.announced.transfer_syntax_uid,
+            received_at=now,
         )
+        if not enter_instance(connection, instance):
+            raise LedgerError("another process entered this instance at the same moment")
         return _Entry(opened_revision=revision.opened)
 
     def _set_aside(self, connection: Connection, association: Association, stored: Stored, reason: Reason) -> _Entry:
