@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Update, and_, case, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, Update, and_, case, func, insert, or_, select, update
 
 from db.schema import decisions, instances, jobs, revisions, series
 
@@ -44,15 +44,6 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What a job reads: the files of its revision in order of SOP Instance UID, and when the last of them came."""
-
-    files: tuple[tuple[str, str], ...]
-    """Path below the spool, and SHA-256 of the data set."""
-    last_received_at: datetime
 
 
 def enqueue(connection: Connection, *, revision_id: int, pipeline: str, priority: int, now: datetime) -> int:
@@ -142,16 +133,15 @@ def next_due(connection: Connection) -> datetime | None:
     return connection.execute(query).scalar()
 
 
-def source(connection: Connection, job: Job) -> Source:
-    """The files of the revision that a job reads."""
+def last_received_at(connection: Connection, job: Job) -> datetime:
+    """When the last of the instances came that a job reads."""
     query = (
-        select(instances.c.file, instances.c.sha256, instances.c.received_at)
+        select(func.max(instances.c.received_at))
         .where(instances.c.series_instance_uid == job.series_instance_uid)
         .where(instances.c.revision_number <= job.revision_number)
-        .order_by(instances.c.sop_instance_uid)
     )
-    rows = connection.execute(query).all()
-    return Source(tuple((row.file, row.sha256) for row in rows), max(row.received_at for row in rows))
+    found: datetime = connection.execute(query).scalar_one()
+    return found
 
 
 def find(connection: Connection, job_id: int) -> Job | None:

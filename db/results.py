@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
+from db.insert import insert_if_new
 from db.schema import models, objects, results
 
 
@@ -83,10 +84,7 @@ def add(connection: Connection, result: NewResult, built: Sequence[NewObject]) -
 
 def add_model(connection: Connection, *, name: str, version: str, sha256: str, now: datetime) -> None:
     """Remember that a model was used, if it was not before."""
-    row = {"name": name, "version": version, "sha256": sha256}
-    is_known = select(models.c.model_id).filter_by(**row)
-    if connection.execute(is_known).first() is None:
-        connection.execute(insert(models).values(**row, first_used_at=now))
+    insert_if_new(connection, models, {"name": name, "version": version, "sha256": sha256, "first_used_at": now})
 
 
 def find(connection: Connection, result_id: int) -> Result | None:
