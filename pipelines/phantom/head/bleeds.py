@@ -225,7 +225,8 @@ def _box_points(box: tuple[slice, slice, slice], chosen: NDArray[np.bool_]) -> F
 def _flat(around: Surroundings, points: Floats) -> Indices:
     z, y, x = points.astype(np.intp)
     rows, columns = around.labels.shape[1:]
-    return (z * rows + y) * columns + x
+    flat: Indices = (z * rows + y) * columns + x
+    return flat
 
 
 def _subarachnoid(around: Surroundings, generator: np.random.Generator) -> _Growth:

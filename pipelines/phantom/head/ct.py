@@ -12,7 +12,7 @@ hardening).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,7 @@ class Scanner:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scan:
-    """Float32 `[slice, row, column]`: CT numbers, and the fractions of each pixel's box in blood and inside the skull."""
+    """Float32 `[slice, row, column]`: CT numbers; how much of a pixel's box is blood, and lies inside the skull."""
 
     hu: Images
     blood: Images
@@ -126,7 +126,7 @@ def typical_appearance() -> Appearance:
     return Appearance(hu)
 
 
-def scan(
+def scan(  # noqa: PLR0917  what, where, how, in this order
     labels: Labels,
     index_from_patient: IndexFromPatient,
     planes: Sequence[Plane],
@@ -137,12 +137,9 @@ def scan(
 ) -> Scan:
     """Pictures of a label map on `planes`, each of `shape` (rows, columns)."""
     shine = _Shine.around(labels, scanner)
-    texture = _smooth(generator, labels.shape, 10)
-    noise = _smooth(generator, labels.shape, 16)
-    made = [
-        _slice(labels, index_from_patient, plane, shape, (appearance, scanner, shine, texture + noise), generator)
-        for plane in planes
-    ]
+    texture = _smooth(generator, labels.shape, 10) + _smooth(generator, labels.shape, 16)
+    look = (appearance, scanner, shine, texture)
+    made = [_slice(labels, _Lattice.over(plane, shape, index_from_patient), shape, look, generator) for plane in planes]
     hu, blood, inside = (np.stack(part) for part in zip(*made, strict=True))
     return Scan(hu, blood, inside)
 
@@ -196,15 +193,10 @@ _Look = tuple[Appearance, Scanner, _Shine, Images]
 
 
 def _slice(
-    labels: Labels,
-    index_from_patient: IndexFromPatient,
-    plane: Plane,
-    shape: tuple[int, int],
-    look: _Look,
-    generator: np.random.Generator,
+    labels: Labels, lattice: _Lattice, shape: tuple[int, int], look: _Look, generator: np.random.Generator
 ) -> tuple[Images, Images, Images]:
     appearance, scanner, shine, texture = look
-    lattice = _Lattice.over(plane, shape, index_from_patient)
+    plane = lattice.plane
     hu, blood, inside = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for point in range(scanner.points):
         within = (point + generator.random()) / scanner.points - 0.5
@@ -214,8 +206,8 @@ def _slice(
         hu += np.clip(numbers, -30, 120) if scanner.thin_slices else numbers
         blood += _BLOOD[found]
         inside += _INSIDE[found]
-    for part in (hu, blood, inside):
-        part /= scanner.points
+    count = np.float32(scanner.points)
+    hu, blood, inside = hu / count, blood / count, inside / count
     middle = lattice.coarse
     hu += lattice.spread(_linear_read(shine.hu, middle))
     rough = appearance.texture_hu + appearance.blood_texture_hu * blood
@@ -257,7 +249,8 @@ class _Lattice:
     def spread(self, values: Images) -> Images:
         """Values on the lattice made three times finer, read linearly at every pixel."""
         rows, columns = _linear(len(self.rows), values.shape[0]), _linear(len(self.columns), values.shape[1])
-        return rows @ values @ columns.T
+        read: Images = rows @ values @ columns.T
+        return read
 
 
 def _read(labels: Labels, indices: Images) -> Labels:
@@ -297,9 +290,9 @@ def _imaged(hu: Images, streaks: Images, plane: Plane, scanner: Scanner, generat
 
 def _grain(generator: np.random.Generator, shape: tuple[int, ...], sigma: Floats) -> Images:
     """Noise of unit SD that is correlated over `sigma` pixels."""
-    noise: Images = generator.standard_normal(shape, np.float32)
+    noise = generator.standard_normal(shape, np.float32)
     noise = ndimage.gaussian_filter(noise, sigma, truncate=3, mode="wrap")
-    return noise / max(float(noise.std()), 1e-6)
+    return noise / np.float32(max(float(noise.std()), 1e-6))
 
 
 def rounded_to_window(hu: Images, window: tuple[float, float]) -> Images:
@@ -307,8 +300,3 @@ def rounded_to_window(hu: Images, window: tuple[float, float]) -> Images:
     low, high = window
     step = (high - low) / 255
     return (np.rint((np.clip(hu, low, high) - low) / step) * step + low).astype(np.float32)
-
-
-def windowed(scanner: Scanner, window: tuple[float, float]) -> Scanner:
-    """The same scanner, its pictures windowed and rounded to 8 bits."""
-    return replace(scanner, window=window)

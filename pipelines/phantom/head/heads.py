@@ -67,7 +67,8 @@ def dress(name: str, raw: Labels) -> Head:
     """What the maps lack is added; the same name always gives the same head."""
     generator = np.random.default_rng(int.from_bytes(name.encode()[-4:], "little"))
     filled = (raw > 0).sum(axis=(1, 2))
-    whole = int(np.argmax(filled > 0.7 * filled.max()))
+    lowest = np.nonzero(tissue.table(*tissue.CEREBELLUM)[raw])[0].min(initial=raw.shape[0])
+    whole = max(0, min(int(np.argmax(filled > 0.5 * filled.max())), int(lowest) - 3))
     raw[:whole] = raw[whole]
     neck = np.repeat(raw[:1], _NECK_MM, axis=0)
     labels = np.pad(np.concatenate([neck, raw]), ((0, _MARGIN), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
@@ -197,7 +198,7 @@ def planes_through(head: Head, warp: Warp, generator: np.random.Generator, shape
     along = (inside @ np.linalg.inv(warp.matrix).T)[:, ::-1] @ normal
     spacing = generator.uniform(4.0, 6.0) if generator.random() < 0.75 else generator.uniform(5.0, 7.6)
     thickness = spacing * generator.uniform(0.85, 1.05)
-    start = along.min() - generator.uniform(0, 35)
+    start = along.min() - generator.uniform(0, 25)
     positions = np.arange(start, along.max() + generator.uniform(0, 12), spacing)
     off = generator.normal(0, 4, 2)
     corner = down * (off[0] - (shape[0] - 1) / 2) + np.array([off[1] - (shape[1] - 1) / 2, 0.0, 0.0])
@@ -256,21 +257,21 @@ def _somewhere(labels: Labels, generator: np.random.Generator, *numbers: int) ->
 _ANY_INSIDE = tissue.table(*tissue.INTRACRANIAL)
 
 
-def _calcify_plexus(labels: Labels, head: Head, generator: np.random.Generator) -> None:
+def _calcify_plexus(labels: Labels, _head: Head, generator: np.random.Generator) -> None:
     for side in (tissue.CHOROID_PLEXUS[0], tissue.CHOROID_PLEXUS[1]):
         at = _somewhere(labels, generator, side)
         if at is not None and generator.random() < 0.85:
             _blob(labels, at, generator.uniform(2, 5), tissue.table(*tissue.VENTRICLES), tissue.CALCIFICATION)
 
 
-def _calcify_pineal(labels: Labels, head: Head, generator: np.random.Generator) -> None:
+def _calcify_pineal(labels: Labels, _head: Head, generator: np.random.Generator) -> None:
     third = np.stack(np.nonzero(labels == tissue.THIRD_VENTRICLE))
     if third.size:
         at = third[:, np.argmax(third[1])] + np.array([0, 3, 0])
         _blob(labels, at, generator.uniform(1.5, 4), _ANY_INSIDE, tissue.CALCIFICATION)
 
 
-def _calcify_falx(labels: Labels, head: Head, generator: np.random.Generator) -> None:
+def _calcify_falx(labels: Labels, _head: Head, generator: np.random.Generator) -> None:
     for _ in range(int(generator.integers(1, 4))):
         at = _somewhere(labels, generator, tissue.FALX, tissue.TENTORIUM)
         if at is not None:
@@ -279,14 +280,14 @@ def _calcify_falx(labels: Labels, head: Head, generator: np.random.Generator) ->
             )
 
 
-def _calcify_nuclei(labels: Labels, head: Head, generator: np.random.Generator) -> None:
+def _calcify_nuclei(labels: Labels, _head: Head, generator: np.random.Generator) -> None:
     for number in tissue.PALLIDUM:
         at = _somewhere(labels, generator, number)
         if at is not None:
             _blob(labels, at, generator.uniform(1.5, 4), _ANY_INSIDE, tissue.DENSE_ARTERY)
 
 
-def _dense_arteries(labels: Labels, head: Head, generator: np.random.Generator) -> None:
+def _dense_arteries(labels: Labels, _head: Head, generator: np.random.Generator) -> None:
     """Basal arteries: short rods in the cisterns."""
     for _ in range(int(generator.integers(1, 5))):
         at = _somewhere(labels, generator, tissue.FLUID)
@@ -309,7 +310,7 @@ def _swell_scalp(labels: Labels, head: Head, generator: np.random.Generator) -> 
     _blob(labels, at, generator.uniform(10, 35), _SCALP, tissue.SCALP_BLOOD)
 
 
-def _old_stroke(labels: Labels, head: Head, generator: np.random.Generator) -> None:
+def _old_stroke(labels: Labels, _head: Head, generator: np.random.Generator) -> None:
     at = _somewhere(labels, generator, *tissue.WHITE_MATTER, *tissue.CORTEX, *tissue.CEREBELLUM)
     if at is not None:
         for _ in range(int(generator.integers(1, 5))):
@@ -387,12 +388,13 @@ def draw_scanner(generator: np.random.Generator) -> Scanner:
         sharpening=generator.uniform(0, 0.6) if generator.random() < 0.35 else 0.0,
         noise_hu=noise,
         noise_grain_mm=generator.uniform(0.3, 1.3),
-        narrow=(generator.uniform(0, 32), generator.uniform(2, 6)),
-        wide=(generator.uniform(0, 85) * generator.uniform(0.2, 1), generator.uniform(8, 18)),
-        vertex_gain=generator.uniform(0, 0.8),
+        narrow=(generator.uniform(0, 45), generator.uniform(2, 7)),
+        wide=(generator.uniform(0, 100), generator.uniform(8, 18)),
+        vertex_gain=generator.uniform(0, 1.2),
         streak_hu=generator.gamma(1.2, 1.0),
         slope_hu=tuple(generator.normal(0, 2.0, 2)),
         thin_slices=bool(generator.random() < 0.35),
+        points=4,
     )
     windowed = generator.random() < 0.5
     return replace(scanner, window=(-20.0, 100.0)) if windowed else scanner
