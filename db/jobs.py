@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Update, and_, case, func, insert, or_, select, update
 
+from db import audit
 from db.schema import decisions, instances, jobs, revisions, series
 
 
@@ -121,9 +122,20 @@ def release_orphans(connection: Connection, *, now: datetime) -> int:
 
 def retry(connection: Connection, job_id: int, *, now: datetime) -> bool:
     """Let a job that ended as `not_read` begin anew. False when there is no such job in this state."""
+    job = find(connection, job_id)
+    if job is None or job.state != "not_read":
+        return False
     values = {"state": "waiting", "attempts": 0, "worker_deaths": 0, "not_before": now, "ended_at": None}
-    query = update(jobs).where(jobs.c.job_id == job_id, jobs.c.state == "not_read").values(**values)
-    return connection.execute(query).rowcount == 1
+    connection.execute(update(jobs).where(jobs.c.job_id == job_id).values(**values))
+    audit.append(
+        connection,
+        at=now,
+        event="reading.retry_asked",
+        actor="operator",
+        study_instance_uid=job.study_instance_uid,
+        facts={"series_instance_uid": job.series_instance_uid, "pipeline": job.pipeline},
+    )
+    return True
 
 
 def next_due(connection: Connection) -> datetime | None:

@@ -119,7 +119,8 @@ class Work(Table):
     workers: int = Field(default=1, ge=1, le=64)
     threads: int = Field(default=0, ge=0)
     """For each worker's computations; 0 shares the cores among the workers."""
-    maximum_attempts: int = Field(default=3, ge=1)
+    maximum_attempts: int = Field(default=10, ge=1)
+    """How often one reading may be begun. Restarts of the node count, so this is more than a bad series needs."""
     lease_s: Seconds = 30.0
     retry_s: Seconds = 2.0
 

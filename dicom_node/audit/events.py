@@ -26,6 +26,7 @@ EVENTS: dict[str, AuditEvent] = {
     "decision.made": AuditEvent("It was decided whether and by what a series is read", "110100"),
     "reading.done": AuditEvent("A series was read", "110103"),
     "reading.not_read": AuditEvent("A series was not read, for a stated reason", "110103"),
+    "reading.retry_asked": AuditEvent("An operator asked for a series to be read again", "110100"),
     "delivery.stored": AuditEvent("A destination stored a result", "110104"),
     "delivery.confirmed": AuditEvent("A destination showed the result when asked", "110112"),
     "delivery.refused": AuditEvent("A destination refused a result", "110104"),
