@@ -67,7 +67,8 @@ def _tracking_faults(datasets: Mapping[str, Dataset]) -> Iterator[tuple[str, str
                 continue
             target = reference.ReferencedSOPSequence[0]
             key = (str(target.ReferencedSOPInstanceUID), int(target.ReferencedSegmentNumber))
-            if segments.get(key) != (tracking["112039"].TextValue, tracking["112040"].UID):
+            text, uid = tracking.get("112039", Dataset()), tracking.get("112040", Dataset())
+            if segments.get(key) != (text.get("TextValue"), uid.get("UID")):
                 yield kind, "a measurement group is not tracked as its segment is"
 
 

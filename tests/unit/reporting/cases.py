@@ -93,10 +93,7 @@ def made_planes(shape: Shape) -> tuple[Plane, ...]:
     gaps = [4.0 if shape.variable and k < shape.slices // 2 else 5.0 for k in range(shape.slices)]
     spacing = 220.0 / shape.size
     heights = np.concatenate([[0.0], np.cumsum(gaps[:-1])])
-    if not shape.tilt_degrees:
-        start = np.array([sign * -110.0, -120.0, -30.0])
-    else:
-        start = np.array([sign * -110.0, -120.3, -30.7])
+    start = np.array([sign * -110.0, -120.3, -30.7 + 120.3 * np.sin(angle)])
     return tuple(
         Plane(
             origin=(float(start[0]), float(start[1]), float(start[2] + heights[k] / np.cos(angle))),
@@ -139,7 +136,7 @@ def made_finding(
 ) -> Finding:
     rows, columns = np.mgrid[: hu.shape[1], : hu.shape[2]]
     mask = np.stack([ball(*np.moveaxis(plane.patient_from_pixel(rows, columns), -1, 0), n) for plane in planes])
-    return finding_of(headers, planes, frames, hu, mask, n)
+    return finding_of(headers, planes, frames, hu, mask, n=n)
 
 
 def finding_of(
@@ -148,6 +145,7 @@ def finding_of(
     frames: tuple[int, ...],
     hu: NDArray[np.int16],
     mask: NDArray[np.bool_],
+    *,
     n: int = 0,
 ) -> Finding:
     thickness = local_thicknesses_mm(planes)

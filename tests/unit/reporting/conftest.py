@@ -20,10 +20,19 @@ from tests.unit.reporting.cases import MODEL, Shape, case_of, finding_of, made_c
 Tool = Callable[..., "subprocess.CompletedProcess[str]"]
 ASCII = Shape(patient_name="Meier^Anna")
 
+
+def overlapping_findings() -> ReportCase:
+    case = made_case(ASCII, findings=2)
+    first, second = case.outcome.findings
+    mask = first.region.mask.copy()
+    region = type(first.region)(first.region.slice_index, mask)
+    return replace(case, outcome=replace(case.outcome, findings=(first, replace(second, region=region))))
+
+
 MADE = {
     "plain": lambda: made_case(ASCII),
     "several": lambda: made_case(ASCII, findings=3),
-    "overlapping": lambda: overlapping(),
+    "overlapping": overlapping_findings,
     "tilted": lambda: made_case(replace(ASCII, tilt_degrees=18.5)),
     "tilted_variable": lambda: made_case(replace(ASCII, tilt_degrees=-12.0, variable=True), findings=2),
     "flipped": lambda: made_case(replace(ASCII, flipped=True)),
@@ -82,11 +91,3 @@ def run_tool() -> Tool:
         )
 
     return run
-
-
-def overlapping() -> ReportCase:
-    case = made_case(ASCII, findings=2)
-    first, second = case.outcome.findings
-    mask = first.region.mask.copy()
-    region = type(first.region)(first.region.slice_index, mask)
-    return replace(case, outcome=replace(case.outcome, findings=(first, replace(second, region=region))))
