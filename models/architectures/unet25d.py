@@ -28,7 +28,8 @@ class _Block(nn.Sequential):
 class UNet25D(nn.Module):
     """`[batch, inputs, rows, columns]` to logits `[batch, outputs, rows, columns]`.
 
-    Rows and columns must be multiples of 2 to the number of `widths`.
+    The logits start out low, for outputs that are seldom true. Rows and columns must be multiples of 2 to the number
+    of `widths`.
     """
 
     def __init__(self, inputs: int, outputs: int, widths: tuple[int, ...]) -> None:
@@ -40,6 +41,8 @@ class UNet25D(nn.Module):
             _Block(width + below, width) for width, below in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
         self.last = nn.Conv2d(widths[0], 4 * outputs, 1)
+        for bias in (name for key, name in self.last.named_parameters() if key == "bias"):
+            nn.init.constant_(bias, -3.0)
 
     def forward(self, pictures: Tensor) -> Tensor:
         features = functional.pixel_unshuffle(pictures, 2)

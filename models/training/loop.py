@@ -85,6 +85,7 @@ def train(
     loss: Loss,
     schedule: Schedule,
     folder: Path,
+    *,
     until: Callable[[int], bool] = lambda _step: False,
 ) -> None:
     """Train to the end of the schedule, or until `until` (asked with the steps done) says to stop.
@@ -114,7 +115,7 @@ def _step(training: Training, batch: Batch, loss: Loss, schedule: Schedule) -> d
     with torch.autocast("cpu", torch.bfloat16, enabled=schedule.bf16):
         value, numbers = loss(training.network, batch)
     training.optimizer.zero_grad(set_to_none=True)
-    value.backward()
+    value.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(training.network.parameters(), schedule.gradient_limit)
     training.optimizer.step()
     training.step += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pipelines.geometry import Floats, positions_mm
 from pipelines.hemorrhage import prepare
 from pipelines.phantom.head import bleeds, ct, heads
-from pipelines.phantom.head.bleeds import Bleed, Kind
+from pipelines.phantom.head.bleeds import Kind, Surroundings
+from pipelines.phantom.head.ct import Scanner
 from pipelines.phantom.head.heads import Head
 
 STEPS_PER_HU = 3
@@ -52,7 +53,7 @@ class Case:
     @property
     def shown(self) -> prepare.Stack:
         """The stack in HU."""
-        return self.stack.astype(np.float32) / STEPS_PER_HU
+        return self.stack.astype(np.float32) / np.float32(STEPS_PER_HU)
 
     @property
     def volume_ml(self) -> float:
@@ -64,6 +65,7 @@ def make(
     recipe: Recipe,
     generator: np.random.Generator,
     wanted: Sequence[tuple[Kind, float]] | None = None,
+    draw_scanner: Callable[[np.random.Generator], Scanner] = heads.draw_scanner,
 ) -> Case:
     """One case. `wanted` names its bleeds (none: a clean head); without it they are drawn."""
     while True:
@@ -75,9 +77,19 @@ def make(
             labels, bleed = bleeds.paint(around, kind, volume, generator)
             around = bleeds.relabelled(around, labels)
             painted.append(bleed)
-        case = _imaged(head, around, painted, recipe, infant, generator)
-        if case is not None:
-            return case
+        appearance = heads.draw_appearance(generator, infant, recipe.least_contrast_hu)
+        warp = heads.draw_warp(head, generator, infant)
+        scan, position = _scanned(head, around, warp, appearance, scanner=draw_scanner(generator), generator=generator)
+        leveled = prepare.level(np.clip(scan.hu, *prepare.CLIP_HU))
+        if leveled is not None:
+            return Case(
+                np.rint(leveled * STEPS_PER_HU).astype(np.uint8),
+                np.rint(scan.blood * 255).astype(np.uint8),
+                scan.inside > 0.5,
+                position,
+                tuple((bleed.kind, bleed.volume_ml) for bleed in painted),
+                head.name,
+            )
 
 
 def _draw_bleeds(recipe: Recipe, generator: np.random.Generator) -> list[tuple[Kind, float]]:
@@ -90,33 +102,22 @@ def _draw_bleeds(recipe: Recipe, generator: np.random.Generator) -> list[tuple[K
     return [(kind, float(np.exp(generator.uniform(low, np.log(_LARGEST_ML[kind]))))) for kind in kinds]
 
 
-def _imaged(
+def _scanned(
     head: Head,
-    around: bleeds.Surroundings,
-    painted: list[Bleed],
-    recipe: Recipe,
-    infant: bool,
+    around: Surroundings,
+    warp: heads.Warp,
+    appearance: ct.Appearance,
+    *,
+    scanner: Scanner,
     generator: np.random.Generator,
-) -> Case | None:
-    """The head scanned straight onto the working grid; None where so little of the brain shows that it has no level."""
+) -> tuple[ct.Scan, Floats]:
+    """The head scanned straight onto the working grid, now and then with its holder; where the slices lie."""
     shape = (prepare.ROWS, prepare.COLUMNS)
-    warp = heads.draw_warp(head, generator, infant)
     planes = heads.planes_through(head, warp, generator, shape)
-    appearance = heads.draw_appearance(generator, infant, recipe.least_contrast_hu)
-    scan = ct.scan(around.labels, warp, planes, shape, appearance, heads.draw_scanner(generator), generator)
+    scan = ct.scan(around.labels, warp, planes, shape, appearance, scanner, generator)
     if generator.random() < 0.6:
         heads.add_holder(scan.hu, generator)
-    leveled = prepare.level(np.clip(scan.hu, *prepare.CLIP_HU))
-    if leveled is None:
-        return None
-    return Case(
-        np.rint(leveled * STEPS_PER_HU).astype(np.uint8),
-        np.rint(scan.blood * 255).astype(np.uint8),
-        scan.inside > 0.5,
-        positions_mm(planes),
-        tuple((bleed.kind, bleed.volume_ml) for bleed in painted),
-        head.name,
-    )
+    return scan, positions_mm(planes)
 
 
 def pick_slices(case: Case, count: int, generator: np.random.Generator) -> NDArray[np.intp]:

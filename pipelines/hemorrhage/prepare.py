@@ -127,7 +127,7 @@ def _middle(shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def inputs(stack: Stack, position_mm: Floats, chosen: NDArray[np.intp]) -> Stack:
-    """The network's input `[slice, channel, row, column]`: the slice, those 5 mm below and above, the slice mirrored."""
+    """The network's input `[slice, channel, row, column]`: slice, 5 mm below, 5 mm above, the slice mirrored."""
     below = np.array([neighbor(position_mm, k, -NEIGHBOR_MM) for k in chosen])
     above = np.array([neighbor(position_mm, k, NEIGHBOR_MM) for k in chosen])
     pictures = np.stack([stack[chosen], stack[below], stack[above], stack[chosen][..., ::-1]], axis=1)
@@ -187,13 +187,14 @@ def _map_at(prepared: Prepared, working: Stack, index: int) -> Stack:
     """The working map on the plane of a source slice."""
     own = next(w for w, group in enumerate(prepared.members) if index in group)
     if len(prepared.members[own]) == 1:
-        return working[own]
+        return np.asarray(working[own])
     position, centers = plane_position(prepared.volume, index), prepared.position_mm
     other = own + (1 if position > centers[own] else -1)
     if not 0 <= other < len(working):
-        return working[own]
+        return np.asarray(working[own])
     part = np.float32(np.clip((position - centers[own]) / (centers[other] - centers[own]), 0, 1))
-    return working[own] * (1 - part) + working[other] * part
+    between: Stack = working[own] * (1 - part) + working[other] * part
+    return between
 
 
 def _source_window(
@@ -263,7 +264,7 @@ def _vault_points(volume: Volume, left: Floats, back: Floats) -> Floats | None:
 def _bone_cells(
     volume: Volume, chosen: NDArray[np.intp], left: Floats, back: Floats
 ) -> tuple[NDArray[np.intp], Floats]:
-    """Cells (index in `chosen`, back, left) of 2 mm that hold bone, and the extent in mm each chosen slice stands for."""
+    """Cells (index in `chosen`, back, left) of 2 mm that hold bone, and what each chosen slice stands for in mm."""
     found = []
     for turn, k in enumerate(chosen):
         plane = volume.plane[k]

@@ -236,8 +236,8 @@ class _Lattice:
         rows, columns = _linear(shape[0], counts[0]), _linear(shape[1], counts[1])
         middle = index_from_patient(plane.patient_from_pixel(row, column))
         fine = _linear(3 * counts[0], counts[0]), _linear(3 * counts[1], counts[1])
-        coarse = np.stack([fine[0] @ axis @ fine[1].T for axis in np.moveaxis(middle.astype(np.float32), -1, 0)])
-        return _Lattice(plane, rows, columns, places, index_from_patient, coarse)
+        coarse = [fine[0] @ axis @ fine[1].T for axis in np.moveaxis(middle.astype(np.float32), -1, 0)]
+        return _Lattice(plane, rows, columns, places, index_from_patient, np.stack(coarse))
 
     def indices(self, offset: tuple[float, float, float]) -> Images:
         """Indices `[3, row, column]` of points off the pixels' centres by (mm along the normal, rows, columns)."""
@@ -271,7 +271,7 @@ def _linear_read(values: Images, indices: Images) -> Images:
 def _imaged(hu: Images, streaks: Images, plane: Plane, scanner: Scanner, generator: np.random.Generator) -> Images:
     """Point spread, sharpening, slope, streaks, noise, and the window."""
     spacing = np.array([plane.row_spacing_mm, plane.column_spacing_mm])
-    seen = ndimage.gaussian_filter(hu, scanner.point_spread_mm / spacing, truncate=3)
+    seen: Images = ndimage.gaussian_filter(hu, scanner.point_spread_mm / spacing, truncate=3)
     if scanner.sharpening:
         bounded = np.clip(seen, -150, 250)
         seen = seen + scanner.sharpening * (bounded - ndimage.gaussian_filter(bounded, 1.6 / spacing, truncate=2.5))
@@ -292,11 +292,12 @@ def _grain(generator: np.random.Generator, shape: tuple[int, ...], sigma: Floats
     """Noise of unit SD that is correlated over `sigma` pixels."""
     noise = generator.standard_normal(shape, np.float32)
     noise = ndimage.gaussian_filter(noise, sigma, truncate=3, mode="wrap")
-    return noise / np.float32(max(float(noise.std()), 1e-6))
+    grain: Images = noise / np.float32(max(float(noise.std()), 1e-6))
+    return grain
 
 
 def rounded_to_window(hu: Images, window: tuple[float, float]) -> Images:
     """CT numbers clipped to a window and rounded to the 256 steps of it."""
     low, high = window
     step = (high - low) / 255
-    return (np.rint((np.clip(hu, low, high) - low) / step) * step + low).astype(np.float32)
+    return np.asarray(np.rint((np.clip(hu, low, high) - low) / step) * step + low, np.float32)

@@ -58,7 +58,7 @@ class Warp:
 
 def load(path: Path) -> Head:
     """A label map from disk, dressed."""
-    image = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(path)), "LPS")
+    image = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(path)), "LPS")  # type: ignore[no-untyped-call]
     raw = SimpleITK.GetArrayFromImage(image).astype(np.uint8)
     return dress(path.name.split(".")[0], raw)
 
@@ -88,7 +88,7 @@ def _distance(labels: Labels, *numbers: int) -> NDArray[np.float32]:
     coarse = tissue.table(*numbers)[labels[::2, ::2, ::2]]
     near = 2 * ndimage.distance_transform_edt(~coarse).astype(np.float32)
     fine = near.repeat(2, 0).repeat(2, 1).repeat(2, 2)
-    return ndimage.uniform_filter(fine, 3)[tuple(slice(0, side) for side in labels.shape)]
+    return np.asarray(ndimage.uniform_filter(fine, 3)[tuple(slice(0, side) for side in labels.shape)])
 
 
 def _strip_neck(labels: Labels) -> None:
@@ -103,8 +103,8 @@ def _strip_neck(labels: Labels) -> None:
 def _smooth_noise(generator: np.random.Generator, shape: tuple[int, ...], sigma: float) -> NDArray[np.float32]:
     coarse = generator.normal(size=tuple(side // 3 + 2 for side in shape)).astype(np.float32)
     coarse = ndimage.gaussian_filter(coarse, sigma / 3)
-    coarse /= coarse.std()
-    return coarse.repeat(3, 0).repeat(3, 1).repeat(3, 2)[tuple(slice(0, side) for side in shape)]
+    fine = (coarse / coarse.std()).repeat(3, 0).repeat(3, 1).repeat(3, 2)
+    return np.asarray(fine[tuple(slice(0, side) for side in shape)])
 
 
 def _add_face(labels: Labels, generator: np.random.Generator) -> None:
@@ -186,7 +186,8 @@ def _rotation(angles: Floats) -> Floats:
     nod = np.array([[cx, -sx, 0], [sx, cx, 0], [0, 0, 1]])
     roll = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
     turn = np.array([[1, 0, 0], [0, cz, -sz], [0, sz, cz]])
-    return nod @ roll @ turn
+    whole: Floats = nod @ roll @ turn
+    return whole
 
 
 def planes_through(head: Head, warp: Warp, generator: np.random.Generator, shape: tuple[int, int]) -> list[Plane]:
