@@ -92,7 +92,7 @@ def open_channels(urls: Iterable[str]) -> tuple[RuleChannel, ...]:
 
 
 def _open(url: str) -> Channel | ChannelError:
-    scheme = url.partition("://")[0].lower()
+    scheme = url.partition("://")[0].lower() if "://" in url else "no scheme"
     kind = catalogue().get(scheme)
     if kind is None:
         return unusable(scheme, "there is no channel of this kind")

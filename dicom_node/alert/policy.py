@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+import dicom_node.reasons  # noqa: F401  (enters the service's rows)
 from dicom_node.backoff import wait_after
 from pipelines.reasons import Reason
 

@@ -105,7 +105,7 @@ class DimseSession:
     def _no_answer(self, what: str, waited_s: float, limit_s: float) -> UnreachableError:
         if waited_s < limit_s:
             return _unreachable(self._name, f"it ended the association instead of answering to {what}")
-        return _unreachable(self._name, f"it gave no answer to {what} within {limit_s:.3g} s")
+        return _unreachable(self._name, f"it gave no answer to {what} within {limit_s:.1f} s")
 
 
 def _asked(parcel: Parcel) -> Dataset:

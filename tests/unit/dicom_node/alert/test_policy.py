@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.schema import ALERT_STATES, RESULT_STATUSES
+from dicom_node.alert import policy
+from dicom_node.alert.policy import DoNot, EarlierAlert, Facts, GiveUp, Patience, Raise, Rule, TryAgain
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+RULE = Rule(pipelines=(), statuses=("finding", "unsure", "not_read"), minimum_score=0.5)
+
+
+def facts(
+    status: str = "finding",
+    score: float | None = 0.9,
+    *,
+    pipeline: str = "hemorrhage",
+    is_superseded: bool = False,
+    earlier: tuple[tuple[str, str], ...] = (),
+) -> Facts:
+    return Facts(pipeline, status, score, is_superseded, tuple(EarlierAlert(*one) for one in earlier))
+
+
+@pytest.mark.parametrize(
+    ("case", "rule"),
+    [
+        (facts(), RULE),
+        (facts(score=0.5), RULE),
+        (facts("not_read", None), RULE),
+        (facts("unsure", 0.6), RULE),
+        (facts(), Rule(("hemorrhage",), ("finding",), 0.0)),
+        (facts(earlier=(("delivered", "unsure"),)), RULE),
+        (facts("unsure", earlier=(("raised", "not_read"),)), RULE),
+        (facts(earlier=(("given_up", "finding"),)), RULE),
+        (facts(earlier=(("withdrawn", "finding"),)), RULE),
+    ],
+)
+def test_somebody_is_told(case: Facts, rule: Rule) -> None:
+    assert policy.decide(case, rule) == Raise()
+
+
+@pytest.mark.parametrize(
+    ("case", "rule", "code", "is_for_rule"),
+    [
+        (facts("clean"), RULE, "alert.not_in_rule", False),
+        (facts("unsure"), Rule((), ("finding",), 0.0), "alert.not_in_rule", False),
+        (facts(pipeline="nodule"), Rule(("hemorrhage",), ("finding",), 0.0), "alert.not_in_rule", False),
+        (facts(score=0.49), RULE, "alert.below_score", True),
+        (facts(is_superseded=True), RULE, "alert.superseded", True),
+        (facts(earlier=(("delivered", "finding"),)), RULE, "alert.already_raised", True),
+        (facts(earlier=(("acknowledged", "finding"),)), RULE, "alert.already_raised", True),
+        (facts("unsure", earlier=(("closed", "finding"),)), RULE, "alert.already_raised", True),
+        (facts("not_read", None, earlier=(("raised", "not_read"),)), RULE, "alert.already_raised", True),
+    ],
+)
+def test_nobody_is_told_for_a_reason(case: Facts, rule: Rule, code: str, is_for_rule: bool) -> None:
+    decision = policy.decide(case, rule)
+    assert isinstance(decision, DoNot)
+    assert (decision.reason.code, decision.is_for_rule) == (code, is_for_rule)
+
+
+@given(st.lists(st.sampled_from(("finding", "unsure", "not_read", "clean")), max_size=12))
+def test_reruns_raise_at_most_one_alert_for_each_step_of_urgency(statuses: list[str]) -> None:
+    raised: list[EarlierAlert] = []
+    for status in statuses:
+        if isinstance(policy.decide(Facts("hemorrhage", status, 0.9, False, tuple(raised)), RULE), Raise):
+            raised.append(EarlierAlert("delivered", status))
+    urgencies = [policy.URGENCY[one.status] for one in raised]
+    assert urgencies == sorted(set(urgencies))
+    assert max(urgencies, default=0) == max((policy.URGENCY.get(status, 0) for status in statuses), default=0)
+
+
+def test_the_words_are_those_of_the_ledger() -> None:
+    assert set(get_args(policy.State)) == set(ALERT_STATES)
+    assert set(policy.URGENCY) == set(RESULT_STATUSES) - {"clean"}
+
+
+def test_an_alert_that_was_given_up_is_not_delivered_later() -> None:
+    with pytest.raises(ValueError, match="given_up"):
+        policy.follow("given_up", "taken")
+
+
+@pytest.mark.parametrize(("attempts", "wait_s"), [(1, 5), (2, 10), (6, 160), (7, 300), (900, 300)])
+def test_the_wait_doubles_up_to_its_limit_and_ends_at_the_deadline(attempts: int, wait_s: float) -> None:
+    patience = Patience(retry_s=5, retry_limit_s=300, give_up_after_h=12)
+    decision = policy.after_failure(attempts=attempts, raised_at=NOON, now=NOON, patience=patience)
+    assert decision == TryAgain(NOON + timedelta(seconds=wait_s))
+    late = NOON + timedelta(hours=12)
+    almost = late - timedelta(seconds=1)
+    assert policy.after_failure(attempts=attempts, raised_at=NOON, now=almost, patience=patience) == TryAgain(late)
+    assert policy.after_failure(attempts=attempts, raised_at=NOON, now=late, patience=patience) == GiveUp()
