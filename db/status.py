@@ -22,8 +22,8 @@ def counts(connection: Connection) -> dict[str, dict[str, int]]:
         subject: {"total": connection.execute(select(func.count()).select_from(table)).scalar_one()}
         for subject, table in _TOTALS.items()
     }
-    by_state = {
-        subject: dict(connection.execute(select(column, func.count()).group_by(column).order_by(column)).tuples())
-        for subject, column in _STATES.items()
-    }
+    by_state: dict[str, dict[str, int]] = {}
+    for subject, column in _STATES.items():
+        rows = connection.execute(select(column, func.count()).group_by(column).order_by(column))
+        by_state[subject] = {state: count for state, count in rows}  # noqa: C416  rows are no tuples to the types
     return totals | by_state

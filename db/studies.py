@@ -89,6 +89,10 @@ def _series_of(connection: Connection, study_instance_uid: str) -> tuple[SeriesS
         .where(instances.c.revision_number <= revisions.c.number)
         .scalar_subquery()
     )
+    of_job = results.alias()
+    newest_result = select(func.max(of_job.c.result_id)).where(of_job.c.job_id == jobs.c.job_id).scalar_subquery()
+    of_job = results.alias()
+    newest_result = select(func.max(of_job.c.result_id)).where(of_job.c.job_id == jobs.c.job_id).scalar_subquery()
     query = (
         select(
             series,
@@ -111,7 +115,7 @@ def _series_of(connection: Connection, study_instance_uid: str) -> tuple[SeriesS
         )
         .outerjoin(decisions, decisions.c.revision_id == revisions.c.revision_id)
         .outerjoin(jobs, jobs.c.revision_id == revisions.c.revision_id)
-        .outerjoin(results, results.c.job_id == jobs.c.job_id)
+        .outerjoin(results, results.c.result_id == newest_result)
         .order_by(series.c.series_instance_uid)
     )
     return tuple(

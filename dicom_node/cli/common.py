@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -27,7 +28,10 @@ DONE, ANSWER_IS_NO, WRONG_USAGE = 0, 1, 2
 P = ParamSpec("P")
 R = TypeVar("R")
 
-console = Console(highlight=False)
+PIPED_WIDTH = 400
+"""Into a pipe or a file, rows are not folded to the width of a terminal."""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 errors = Console(stderr=True, highlight=False)
 
 
@@ -96,7 +100,9 @@ def print_rows(rows: Iterable[Any], columns: Sequence[str], *, as_json: bool, ti
     if not held:
         console.print(f"No {title}.")
         return
-    table = Table(*(column.replace("_", " ") for column in columns), box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
     for row in held:
         table.add_row(*(_cell(row[column]) for column in columns))
     console.print(table)

@@ -14,7 +14,7 @@ from dicom_node.demonstration.run import demonstrate, timeline
 
 
 @click.command()
-@click.option("--keep", is_flag=True, help="Keep the node's and the PACS's files, not the pictures alone.")
+@click.option("--keep", is_flag=True, help="Keep the files of the node and the PACS too.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-output"), show_default=True)
 def demo(*, keep: bool, out: Path) -> None:
     """Push made head CTs through a node into a PACS and print what happened when.
@@ -23,14 +23,10 @@ def demo(*, keep: bool, out: Path) -> None:
     every result.
     """
     folder = Path(tempfile.mkdtemp(prefix="triage-node-demo-"))
-    data = os.environ.get("TRIAGE_DATA")
-    lines = demonstrate(folder, Path(data) if data else None, lambda text: console.print(f"[dim]·[/dim] {text}"))
-    console.print(timeline(lines))
     out.mkdir(parents=True, exist_ok=True)
-    for line in lines:
-        if line.picture:
-            kept = shutil.copy(line.picture, out / line.picture.name)
-            console.print(f"Picture of the {line.case.name}: {kept}", soft_wrap=True)
+    data = os.environ.get("TRIAGE_DATA")
+    lines = demonstrate(folder, out, Path(data) if data else None, lambda text: console.print(f"[dim]·[/dim] {text}"))
+    console.print(timeline(lines))
     if keep:
         console.print(f"Kept: {folder}", soft_wrap=True)
     else:

@@ -67,10 +67,14 @@ class _Stand:
     ledger: Ledger
     pacs: Pacs
     phone: Phone
+    pictures: Path
 
 
-def demonstrate(folder: Path, data: Path | None, tell: Callable[[str], None]) -> list[Line]:
-    """Run the demonstration in `folder`, with the real heads of `data` too where it is given."""
+def demonstrate(folder: Path, pictures: Path, data: Path | None, tell: Callable[[str], None]) -> list[Line]:
+    """Run the demonstration in `folder`, with the real heads of `data` too where it is given.
+
+    A PNG of each study's key slice with what was found goes into `pictures`.
+    """
     tell("Making two head CT phantoms: one with a subdural hemorrhage of 30 mL, one clean")
     cases = [
         Case("phantom with a bleed", _phantom(folder / "positive", "subdural"), ("finding",)),
@@ -83,7 +87,7 @@ def demonstrate(folder: Path, data: Path | None, tell: Callable[[str], None]) ->
             tell(f"Node: AE title {node.settings.node.ae_title} on port {node.port}, ledger on SQLite")
             ledger = open_ledger(node.settings.node.database_url)
             try:
-                stand = _Stand(node, ledger, pacs, phone)
+                stand = _Stand(node, ledger, pacs, phone, pictures)
                 return [_push_and_verify(case, stand, tell) for case in cases]
             finally:
                 ledger.close()
@@ -141,7 +145,7 @@ def _push_and_verify(case: Case, stand: _Stand, tell: Callable[[str], None]) -> 
     with ledger.read() as connection:
         deliveries = delivery_rows.list_deliveries(connection, study_instance_uid=case.study_instance_uid)
     delivered_at = max((one.stored_at for one in deliveries if one.stored_at), default=None)
-    picture = _picture(node, [one.file for one in deliveries if one.kind == "summary_image"], case)
+    picture = _picture(stand, [one.file for one in deliveries if one.kind == "summary_image"], case)
     alert_at = phone.received[alerts_before][0] if wants_alert and len(phone.received) > alerts_before else None
     missing = {one.sop_instance_uid for one in deliveries} - {str(instance.SOPInstanceUID) for instance in found}
     return Line(
@@ -208,34 +212,39 @@ def _detail(series: study_rows.SeriesState) -> str:
     if series.reason:
         return str(series.reason["text"])
     findings = (series.outcome or {}).get("findings", [])
-    score = f"score {series.score:.2f}" if series.score is not None else ""
-    return ", ".join([*(f"{one['label']} {one.get('volume_ml', 0):.1f} mL {one['side']}" for one in findings), score])
+    volume_ml = sum(float(one["volume_ml"]) for one in findings)
+    marked = f"{len(findings)} marked, {volume_ml:.1f} mL in all. " if findings else ""
+    return f"{marked}Score {series.score:.2f}"
 
 
-def _picture(node: Node, files: Sequence[str], case: Case) -> Path | None:
+def _picture(stand: _Stand, files: Sequence[str], case: Case) -> Path | None:
     if not files:
         return None
-    image = pydicom.dcmread(node.settings.node.spool / files[0])
-    picture = node.folder / f"{case.name.replace(' ', '_')}.png"
+    image = pydicom.dcmread(stand.node.settings.node.spool / files[0])
+    picture = stand.pictures / f"{case.name.replace(' ', '_')}.png"
     Image.fromarray(image.pixel_array).save(picture)
     return picture
 
 
 def timeline(lines: Sequence[Line]) -> Table:
-    """The demonstration's result as a table."""
-    table = Table("study", "images", "answer", "to PACS", "to alert", "in the PACS", "", title="Timeline", expand=False)
+    """What happened to each study, for people."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(justify="right", style="bold")
+    table.add_column(overflow="fold")
     for line in lines:
-        table.add_row(
-            line.case.name,
-            str(line.images),
-            f"{line.answer}: {line.detail}",
-            _shown(line.seconds_to_pacs),
-            _shown(line.seconds_to_alert),
-            " ".join(line.in_pacs) or "–",
-            "[red]✗[/red] " + "; ".join(line.problems) if line.problems else "[green]✓[/green]",
-        )
+        sign = "[red]✗[/red]" if line.problems else "[green]✓[/green]"
+        table.add_row(sign, "", f"[bold]{line.case.name}[/bold], {line.images} images")
+        table.add_row("", "0.00 s", "last image stored, association released")
+        moments = [
+            (line.seconds_to_alert, "alert at the on-call physician's webhook"),
+            (line.seconds_to_pacs, f"results in the PACS: {' '.join(line.in_pacs)}"),
+        ]
+        for seconds, what in sorted((seconds, what) for seconds, what in moments if seconds is not None):
+            table.add_row("", f"{seconds:.2f} s", what)
+        table.add_row("", "", f"answer: [bold]{line.answer.replace('_', ' ')}[/bold]. {line.detail}")
+        for problem in line.problems:
+            table.add_row("", "", f"[red]{problem}[/red]")
+        if line.picture:
+            table.add_row("", "", f"picture: {line.picture}")
     return table
-
-
-def _shown(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds:.2f} s"
