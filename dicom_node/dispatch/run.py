@@ -17,6 +17,7 @@ from pipelines.catalogue import Pipeline, Reader, Reading, catalogue
 from pipelines.findings import ModelIdentity, Outcome, Status
 from pipelines.reasons import Reason, TriageError, refuse
 from reporting.build import BuiltObject, build
+from reporting.build import warm as warm_reports
 from reporting.source import Equipment, ReportCase
 
 log = structlog.get_logger()
@@ -72,6 +73,7 @@ def read_series(request: ReadRequest) -> ReadAnswer:
 
 def warm(pipeline: str, settings_json: str) -> None:
     """Load the model of a pipeline now rather than with the first series. A failure is logged: each series tells it."""
+    warm_reports()
     try:
         _reader(pipeline, settings_json)
     except TriageError as error:
