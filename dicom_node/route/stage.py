@@ -87,6 +87,7 @@ class RouteStage:
 
     def put_off(self, work: Study, reason: Reason, now: datetime) -> None:
         """What cannot be decided is not read, and says so: it would fail again, and nobody would hear of it."""
+        self._waiting[work.study_instance_uid] = work.newest
         undecided = [revision for revision in work.newest if _standing(revision) == "undecided"]
         self._record(work.study_instance_uid, [_Verdict(revision, None, reason) for revision in undecided], now)
 
