@@ -9,11 +9,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from db.connect import Ledger, open_ledger
 from dicom_node.spool import Spool
 
 REPOSITORY = Path(__file__).parent.parent
+
+# How long an example takes depends on what else the machine does.
+hypothesis_settings.register_profile("node", deadline=None)
+hypothesis_settings.load_profile("node")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
