@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
+from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
@@ -27,12 +28,19 @@ from pydicom.uid import (
     UID,
     CTImageStorage,
     EnhancedCTImageStorage,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     JPEGLSNearLossless,
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from pipelines.codestream import declared
 from pipelines.geometry import Plane, Point
 from pipelines.reasons import Fact, refuse
 
@@ -44,6 +52,13 @@ LARGEST_FILE_BYTES = 2 << 30
 LARGEST_SIDE = 4096
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K})
+# One decoder for each syntax. GDCM ends the process on some damaged streams, so it is left what no other one decodes.
+PLUGINS = {
+    **dict.fromkeys((JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
+    JPEGBaseline8Bit: "pillow",
+    **dict.fromkeys((JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1), "gdcm"),
+}
 # Values 3 and later of Image Type (or Frame Type) that say a CT object is no stack of CT numbers to read.
 NOT_READ_IMAGE_TYPES = frozenset({
     "LOCALIZER", "PERFUSION", "RCBF", "RCBV", "CBF", "CBV", "MTT", "TTP", "TMAX", "PARAMETRIC", "MAP", "MIP", "MAX_IP",
@@ -257,13 +272,31 @@ def _stored_values(frame: Frame) -> NDArray[np.signedinteger | np.unsignedintege
         bits = int(dataset.BitsAllocated)
         if not syntax.is_encapsulated and len(dataset.PixelData) < frame.number * rows * columns * bits // 8:
             raise refuse("input.truncated")
-        raw, _ = get_decoder(syntax).as_array(dataset, index=frame.number - 1, raw=True)
+        if syntax in PLUGINS:
+            _check_codestream(frame)
+        plugin = PLUGINS.get(syntax, "")
+        raw, _ = get_decoder(syntax).as_array(dataset, index=frame.number - 1, raw=True, decoding_plugin=plugin)
         if raw.shape != frame.shape:
             raise refuse("input.pixel_data_unreadable", detail="another size than declared")
         if not syntax.is_encapsulated and int(dataset.BitsStored) < bits:
             # Bits above the high bit are to be ignored (PS3.5, 8.1.1): old files keep overlays there.
             raw = (raw << (bits - 1 - int(dataset.HighBit))) >> (bits - int(dataset.BitsStored))
     return raw
+
+
+def _check_codestream(frame: Frame) -> None:
+    """Refuse a compressed frame that does not declare what the data set does, before a decoder is let at it."""
+    count = int(frame.dataset.get("NumberOfFrames") or 1)
+    encoded = get_frame(
+        frame.dataset.PixelData,
+        frame.number - 1,
+        number_of_frames=count,
+        extended_offsets=None
+        if "ExtendedOffsetTable" not in frame.dataset
+        else (frame.dataset.ExtendedOffsetTable, frame.dataset.ExtendedOffsetTableLengths),
+    )
+    if declared(encoded) != (*frame.shape, 1):
+        raise refuse("input.pixel_data_unreadable", detail="another size than declared")
 
 
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:

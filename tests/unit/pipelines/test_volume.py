@@ -311,3 +311,16 @@ def test_signedness_that_the_stream_contradicts_is_mended(triage_data: Path) -> 
     assert hu[0, 0] == -1024
     inner = hu[200:300, 220:290]
     assert 10 < np.median(inner) < 60
+
+
+def test_a_stream_that_declares_more_than_its_data_set_never_reaches_a_decoder(tmp_path: Path) -> None:
+    dataset = ct_dataset(axial_plane(0.0), np.zeros((64, 80), np.uint16))
+    dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    at = dataset.PixelData.index(b"\xff\x4f\xff\x51")
+    spoilt = bytearray(dataset.PixelData)
+    spoilt[at + 8 : at + 16] = b"\x00\xff\xff\xff\x00\xff\xff\xff"
+    dataset.PixelData = bytes(spoilt)
+    frame = read_frames(write(tmp_path, [dataset])[0])[0]
+    with pytest.raises(Refusal) as caught:
+        hounsfield(frame)
+    assert caught.value.reason.facts["detail"] == "another size than declared"
