@@ -58,7 +58,7 @@ MEAN_ATTENUATION = Code("112181", "DCM", "Mean Attenuation Coefficient")
 
 # Units
 CUBIC_CENTIMETER = Code("cm3", "UCUM", "cubic centimeter")
-MILLIMETER = Code("mm", "UCUM", "mm")
+MILLIMETER = Code("mm", "UCUM", "millimeter")
 HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 PERCENT = Code("%", "UCUM", "Percent")
 
@@ -66,6 +66,7 @@ PERCENT = Code("%", "UCUM", "Percent")
 CT_PROCEDURE = Code("25045-6", "LN", "CT unspecified body region")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+SOURCE_IMAGE_FOR_SEGMENTATION = Code("121233", "DCM", "Source image for segmentation")
 SUM_OF_VOXELS = Code("126030", "DCM", "Sum of segmented voxel method for volume")
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")

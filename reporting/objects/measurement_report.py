@@ -121,6 +121,8 @@ def _segment(case: ReportCase, finding: Finding) -> hd.sr.ReferencedSegment:
             str(header.SOPInstanceUID),
             hd.sr.SourceImageForSegmentation(str(header.SOPClassUID), str(header.SOPInstanceUID), frames),
         )
+    for image in images.values():
+        image.ConceptNameCodeSequence = [concept(codes.SOURCE_IMAGE_FOR_SEGMENTATION)]
     return hd.sr.ReferencedSegment(
         sop_class_uid=SegmentationStorage,
         sop_instance_uid=uids.object_uid(case, SEGMENTATION),

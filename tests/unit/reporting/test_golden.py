@@ -1,0 +1,45 @@
+"""Every object as DICOM JSON, attribute by attribute: a change shows here, and is read before it is accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmread
+
+from pipelines.reasons import Reason
+from reporting.build import build
+from tests.unit.reporting.cases import Shape, made_case
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "reporting"
+CASES = {
+    "finding": lambda: made_case(Shape(tilt_degrees=18.5, variable=True), findings=2),
+    "clean": lambda: made_case(status="clean"),
+    "unsure": lambda: made_case(status="unsure", warnings=(Reason("contrast.given"),)),
+}
+
+
+def as_json(dataset: Dataset) -> str:
+    """The data set with its file meta information; pixels by their hash, a drawn picture's by their length alone."""
+    pixels = dataset.get("PixelData")
+    if pixels is not None:
+        drawn = dataset.Modality == "OT"
+        dataset.PixelData = b"%d " % len(pixels) if drawn else hashlib.sha256(pixels).hexdigest().encode()
+    document = {"meta": dataset.file_meta.to_json_dict(), "dataset": dataset.to_json_dict()}
+    return json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_objects_are_as_they_were(name: str, request: pytest.FixtureRequest):
+    found = {f"{name}.{built.kind}.json": as_json(dcmread(BytesIO(built.content))) for built in build(CASES[name]())}
+    if request.config.getoption("--regen"):
+        GOLDEN.mkdir(parents=True, exist_ok=True)
+        for stale in GOLDEN.glob(f"{name}.*.json"):
+            stale.unlink()
+        for file, text in found.items():
+            (GOLDEN / file).write_text(text, encoding="utf-8")
+    expected = {path.name: path.read_text(encoding="utf-8") for path in GOLDEN.glob(f"{name}.*.json")}
+    assert found == expected
