@@ -21,9 +21,8 @@ MAIN = 680
 STRIP_TOP, STRIP_SIDE, STRIP_COLUMNS, STRIP_ROWS = 110, 152, 3, 3
 RIGHT = MAIN + 44
 PLOT = (RIGHT + 10, 660, WIDTH - 20, 770)
-FOOTER = 820
-FINDING_LINES, WARNING_LINES = 2, 2
-LINE = 20
+FOOTER, LINE = 802, 22
+FINDING_LINES, WARNING_LINES = 2, 4
 PLATE_COLORS = {"finding": AMBER, "clean": (86, 180, 233), "unsure": (204, 121, 167)}
 
 
@@ -136,12 +135,13 @@ def shortened(lines: Sequence[str], places: int, narrative: Narrative) -> list[s
 
 
 def _footer(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative) -> None:
-    warnings = shortened([narrative.reason(w) for w in case.outcome.warnings], WARNING_LINES, narrative)
     software = f"{case.equipment.model_name} {case.equipment.software_version}"
     provenance = f"{narrative.provenance(case.model, software)}  {case.made_at:%Y-%m-%d %H:%M} UTC"
-    lines = [(words, AMBER) for words in warnings] + [(provenance, GREY), (narrative.disclaimer, WHITE)]
-    for line, (words, color) in enumerate(lines, start=WARNING_LINES - len(warnings)):
-        _fitted(draw, (24, FOOTER + LINE * line), words, (15, 13, 11), color=color)
+    text(draw, (24, FOOTER + 1.5 * LINE), provenance, 15, color=GREY)
+    text(draw, (24, FOOTER + 2.5 * LINE), narrative.disclaimer, 17)
+    warnings = shortened([narrative.reason(w) for w in case.outcome.warnings], WARNING_LINES, narrative)
+    for line, words in enumerate(warnings):
+        _fitted(draw, (RIGHT, FOOTER + LINE * line), words, (15, 14, 13, 12, 11, 10), color=AMBER)
 
 
 def _fitted(
