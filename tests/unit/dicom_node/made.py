@@ -12,6 +12,7 @@ from typing import Any
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from sqlalchemy import Connection
 
 from db.associations import Association, End, end_association, enter_association
 from db.connect import Ledger
@@ -85,8 +86,9 @@ class Sender:
         return name
 
     def send(self, association: str, headers: Iterable[Dataset], at: datetime, *, content: bytes | None = None) -> None:
-        for made in headers:
-            self._send(association, made, encoded(made) if content is None else content, at)
+        with self.ledger.write() as connection:
+            for made in headers:
+                self._enter(connection, association, made, encoded(made) if content is None else content, at)
 
     def end(self, association: str, at: datetime, how: End = "released") -> None:
         with self.ledger.write() as connection:
@@ -98,21 +100,21 @@ class Sender:
         self.send(association, headers, at)
         self.end(association, at)
 
-    def _send(self, association: str, made: Dataset, content: bytes, at: datetime) -> None:
+    def _enter(self, connection: Connection, association: str, made: Dataset, content: bytes, at: datetime) -> None:
+        if held_content(connection, made.SOPInstanceUID) is not None:
+            return
         sha256 = made.SOPInstanceUID.replace(".", "").rjust(64, "0")
-        file = self.spool.write("instances", sha256[::-1], [content])
+        file = self.spool.path("instances") / f"{sha256}.dcm"
+        file.write_bytes(content)
         study, series = str(made.StudyInstanceUID), str(made.SeriesInstanceUID)
-        with self.ledger.write() as connection:
-            if held_content(connection, made.SOPInstanceUID) is not None:
-                return
-            enter_study(connection, Study(study, "", "", "", "", ""), at)
-            enter_series(connection, Series(series, study, str(made.get("Modality", "")), ""))
-            revision = open_revision(connection, series, at)
-            row = Instance(
-                made.SOPInstanceUID, made.SOPClassUID, series, study, revision.number, association, file, sha256,
-                len(content), ExplicitVRLittleEndian, at,
-            )  # fmt: skip
-            enter_instance(connection, row)
+        enter_study(connection, Study(study, "", "", "", "", ""), at)
+        enter_series(connection, Series(series, study, str(made.get("Modality", "")), ""))
+        revision = open_revision(connection, series, at)
+        row = Instance(
+            made.SOPInstanceUID, made.SOPClassUID, series, study, revision.number, association,
+            f"instances/{file.name}", sha256, len(content), ExplicitVRLittleEndian, at,
+        )  # fmt: skip
+        enter_instance(connection, row)
 
 
 def settle(stage: Any, now: datetime) -> int:

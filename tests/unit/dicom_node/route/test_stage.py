@@ -65,7 +65,7 @@ LOCALIZER = header(1, 1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], ImageOr
 
 
 def thin(series: int) -> list[Dataset]:
-    return stack(series, slices=81, SliceThickness=1)
+    return stack(series, slices=41, SliceThickness=2)
 
 
 def thick(series: int) -> list[Dataset]:
@@ -143,7 +143,7 @@ def test_better_series_that_comes_later_is_read_too_and_says_so(node: Node, cloc
 def test_new_revision_of_a_series_is_decided_anew(node: Node, clock: MovableClock) -> None:
     node.sender.push(thin(3), clock())
     node.settle(clock())
-    node.sender.push([header(3, n, SliceThickness=1) for n in (82, 83)], clock())
+    node.sender.push([header(3, n, SliceThickness=2) for n in (42, 43)], clock())
     node.settle(clock())
     assert [row.series_instance_uid for row in node.queue()] == ["2.25.1.3", "2.25.1.3"]
 
@@ -153,7 +153,7 @@ def test_revision_that_was_superseded_before_it_was_decided_is_passed_over(node:
     settle(node.assemble, clock())
     work = node.route.claim(clock())
     assert work is not None
-    node.sender.push([header(3, n, SliceThickness=1) for n in (82, 83)], clock())
+    node.sender.push([header(3, n, SliceThickness=2) for n in (42, 43)], clock())
     settle(node.assemble, clock())
     node.route.carry_out(work, clock())
     assert node.queue() == []
