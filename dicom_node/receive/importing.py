@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from db.connect import Ledger
 from dicom_node.clock import Clock
 from dicom_node.receive import part10
-from dicom_node.receive.header import is_uid, read_header
+from dicom_node.receive.header import HeaderError, is_uid, read_header
 from dicom_node.receive.policy import Announced
 from dicom_node.receive.stage import Arrival, Intake, Sender
 from dicom_node.receive.transfer_syntaxes import TRANSFER_SYNTAXES
@@ -68,9 +69,9 @@ def _import(path: Path, intake: Intake, sender: Sender) -> Reason | None:
 
 def _enter(path: Path, intake: Intake, sender: Sender) -> Reason | None:
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-        opened = part10.open_file(head)
-        announced = _complete(opened, head)
+        opened = part10.open_file(file.read(_HEAD_BYTES))
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as whole:
+            announced = _announced(opened, whole)
         file.seek(opened.data_set_offset)
         arrival = Arrival(intake, sender, announced)
         try:
@@ -81,18 +82,21 @@ def _enter(path: Path, intake: Intake, sender: Sender) -> Reason | None:
             arrival.close()
 
 
-def _complete(opened: part10.Opened, head: bytes) -> Announced:
-    """What the file says it holds; what its meta information leaves out comes from the data set.
+def _announced(opened: part10.Opened, whole: memoryview) -> Announced:
+    """What a sender of this file would announce: what the data set says it is, else what stands before it.
 
-    Raises `Refusal`, `HeaderError`.
+    Raises `Refusal` for what no sender would get across.
     """
     announced = opened.announced
+    syntax = announced.transfer_syntax_uid
     if announced.sop_class_uid == MEDIA_DIRECTORY:
         raise refuse("input.not_an_image_to_read", detail="a media directory")
-    if announced.transfer_syntax_uid not in TRANSFER_SYNTAXES:
-        named = announced.transfer_syntax_uid if is_uid(announced.transfer_syntax_uid) else "that it names"
+    if syntax not in TRANSFER_SYNTAXES:
+        named = syntax if is_uid(syntax) else "that it names"
         raise refuse("receive.transfer_syntax_not_taken", transfer_syntax_uid=named)
-    if announced.sop_class_uid and announced.sop_instance_uid:
-        return announced
-    header = read_header(head[opened.data_set_offset :], announced.transfer_syntax_uid)
-    return Announced(header.sop_class_uid, header.sop_instance_uid, announced.transfer_syntax_uid)
+    with whole[opened.data_set_offset :] as data_set:
+        try:
+            header = read_header(data_set, syntax)
+        except HeaderError:  # it is kept in quarantine, as when pushed
+            return announced
+    return Announced(header.sop_class_uid, header.sop_instance_uid, syntax)
