@@ -17,6 +17,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Ver
 
 from dicom_node.deliver.catalogue import Answer, Parcel, Presence, Session, UnreachableError
 from dicom_node.deliver.policy import judge
+from dicom_node.reactor import stand_still_while_asking
 from dicom_node.settings import Destination
 from pipelines.reasons import Reason
 
@@ -154,12 +155,17 @@ def _association(
             [build_context(Verification), *contexts],
             ae_title=settings.ae_title,
             max_pdu=MAXIMUM_PDU_BYTES,
-            evt_handlers=[(evt.EVT_CONN_OPEN, connected.append), (evt.EVT_CONN_OPEN, _send_at_once)],
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, connected.append),
+                (evt.EVT_CONN_OPEN, _send_at_once),
+                (evt.EVT_DATA_SENT, _acknowledge_at_once),
+            ],
         )
     except socket.gaierror as error:
         raise _unreachable(name, f"the host name {settings.host} is not known") from error
     if not association.is_established:
         raise _why_not(name, settings, ae_title, association) if connected else _why_no_connection(name, settings)
+    stand_still_while_asking(association)
     try:
         yield association
     finally:
@@ -167,9 +173,19 @@ def _association(
 
 
 def _send_at_once(event: evt.Event) -> None:
+    _socket_of(event).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _acknowledge_at_once(event: evt.Event) -> None:
+    """The peer may hold back the rest of its answer until the first part is acknowledged, which the kernel would put
+    off by 40 ms. It forgets this wish, so that it is told again with everything that is sent."""
+    _socket_of(event).setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+def _socket_of(event: evt.Event) -> socket.socket:
     transport = event.assoc.dul.socket
-    assert transport is not None and transport.socket is not None  # it has just been connected
-    transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    assert transport is not None and transport.socket is not None  # the event is raised while it is connected
+    return transport.socket
 
 
 def _why_not(name: str, settings: Destination, ae_title: str, association: Association) -> UnreachableError:
