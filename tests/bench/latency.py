@@ -79,7 +79,7 @@ def _one(folder: Path, seed: int, node: Node, ledger: Ledger, phone: Phone) -> L
         study = studies.find_study(connection, study_instance_uid)
     assert study is not None
     seconds = (study.series[0].outcome or {})["seconds"]
-    return Latency((phone.received[before][0] - last_response).total_seconds(), seconds["reading"])
+    return Latency((phone.received[before][0] - last_response).total_seconds(), seconds["read"])
 
 
 def _push(files: tuple[Path, ...], node: Node) -> datetime:

@@ -106,6 +106,8 @@ def victims(node: Node) -> dict[str, int]:
     if node.process is not None and node.process.poll() is None:
         found["supervisor"] = node.process.pid
         for child in psutil.Process(node.process.pid).children(recursive=True):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                continue
             words = child.cmdline()
             role = words[words.index("--role") + 1] if "--role" in words else "engine"
             found[f"{role}-{child.pid}"] = child.pid
@@ -174,7 +176,9 @@ def _is_settled(push: Push, ledger: Ledger) -> bool:
 def torture(folder: Path, kills: int, seed: int) -> list[str]:
     """Kill `kills` times, each time during a push of three studies. Gives the problems found."""
     chance = random.Random(seed)
-    base = make_study(folder / "base", PhantomOptions(seed=3, bleed="intraparenchymal", volume_ml=40.0, slices=12)).files
+    base = make_study(
+        folder / "base", PhantomOptions(seed=3, bleed="intraparenchymal", volume_ml=40.0, slice_mm=8.0, pixels=256)
+    ).files
     with running_pacs(folder / "pacs") as pacs, running_node(folder, _service_toml(folder, pacs)) as node:
         ledger = open_ledger(node.settings.node.database_url)
         problems: list[str] = []
@@ -187,7 +191,10 @@ def torture(folder: Path, kills: int, seed: int) -> list[str]:
             killed = kill_one(node, chance)
             settled = wait_until_settled(pushes, ledger)
             found = problems_of(pushes, ledger, node, pacs) if settled else ["not settled in time"]
-            print(f"kill {round_ + 1:3} of {kills}: {killed:10} at {moment:4.1f} s: {'; '.join(found) or 'well'}", flush=True)
+            print(
+                f"kill {round_ + 1:3} of {kills}: {killed:10} at {moment:4.1f} s: {'; '.join(found) or 'well'}",
+                flush=True,
+            )
             problems += found
         with ledger.read() as connection:
             count, _, broken = audit.verify(connection)
