@@ -10,10 +10,14 @@ import torch
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 
+class NoDeviceError(ValueError):
+    """The device that was asked for is not there."""
+
+
 def choose_device(choice: DeviceChoice) -> torch.device:
-    """The device for `choice`; `auto` takes a GPU where there is one. Raises `ValueError` for CUDA without a GPU."""
+    """The device for `choice`; `auto` takes a GPU where there is one. Raises `NoDeviceError` for CUDA without a GPU."""
     if choice == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device = cuda, but PyTorch finds no CUDA device")
+        raise NoDeviceError("PyTorch finds no CUDA device")
     if choice == "auto":
         choice = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(choice)

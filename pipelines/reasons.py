@@ -253,6 +253,16 @@ add_rows(
         audit_outcome=12,
     ),
     ReasonRow(
+        "model.no_device",
+        "The pipeline is to run on {device}, which is not there.",
+        "Set the pipeline's `device` to auto, or install the device's PyTorch and driver.",
+        retry="person",
+        severity="critical",
+        dimse_status=0xA700,
+        http_status=503,
+        audit_outcome=12,
+    ),
+    ReasonRow(
         "pipeline.failed",
         "Reading failed in the step {step} ({error}).",
         "Read by eye; send the log to the maker.",

@@ -23,7 +23,10 @@ from pipelines.hemorrhage.prepare import Prepared, Stack
 from pipelines.reasons import refuse
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
+
+    from models.runtime import DeviceChoice
 
 ARCHITECTURE = "unet25d"
 _BATCH = 16
@@ -73,11 +76,12 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detector:
-    """The network in memory with its calibration."""
+    """The network in memory, on its device, with its calibration."""
 
     network: nn.Module
     calibration: Calibration
     bf16: bool
+    device: torch.device
 
     def detect(self, prepared: Prepared) -> Detection:
         """Blood on the source slices, and the scores."""
@@ -105,12 +109,12 @@ class Detector:
         import torch  # noqa: PLC0415  heavy: only where a network runs
 
         made = []
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             for first in range(0, len(stack), _BATCH):
                 chosen = np.arange(first, min(first + _BATCH, len(stack)))
                 pictures = torch.from_numpy(prepare.inputs(stack, position_mm, chosen))
-                logits = self.network(pictures.contiguous(memory_format=torch.channels_last))
-                made.append(torch.sigmoid(logits.float()).numpy())
+                pictures = pictures.to(self.device, memory_format=torch.channels_last)
+                made.append(torch.sigmoid(self.network(pictures).float()).cpu().numpy())
         return np.concatenate(made)
 
 
@@ -125,7 +129,7 @@ def evidence_by_slice(maps: Maps) -> NDArray[np.float64]:
     return np.asarray(np.log(peak / (1 - peak)), np.float64)
 
 
-def load_detector(weights_path: Path, manifest: Mapping[str, Any]) -> Detector:
+def load_detector(weights_path: Path, manifest: Mapping[str, Any], device: DeviceChoice = "cpu") -> Detector:
     """The detector of a weights file and its manifest. Refuses (`model.unverified`) weights that do not match it."""
     held = weights_path.read_bytes() if weights_path.is_file() else b""
     if hashlib.sha256(held).hexdigest() != manifest["sha256"] or manifest["architecture"]["name"] != ARCHITECTURE:
@@ -135,7 +139,7 @@ def load_detector(weights_path: Path, manifest: Mapping[str, Any]) -> Detector:
     network = build_network(manifest["architecture"]["arguments"])
     network.load_state_dict(load(held))
     calibration = Calibration(**{key: float(value) for key, value in manifest["calibration"].items()})
-    return ready(network, calibration)
+    return ready(network, calibration, device)
 
 
 def load_manifest(path: Path) -> dict[str, Any]:
@@ -151,10 +155,17 @@ def build_network(arguments: Mapping[str, Any]) -> nn.Module:
     return UNet25D(int(arguments["inputs"]), int(arguments["outputs"]), tuple(arguments["widths"]))
 
 
-def ready(network: nn.Module, calibration: Calibration) -> Detector:
-    """A detector of a network in memory: bf16 where the processor multiplies it, else fp32; channels last."""
+def ready(network: nn.Module, calibration: Calibration, device: DeviceChoice = "cpu") -> Detector:
+    """A detector of a network in memory: bf16 where the processor multiplies it, else fp32; channels last.
+
+    Raises `models.runtime.NoDeviceError` when a device is asked for that is not there.
+    """
     import torch  # noqa: PLC0415  heavy: only where a network runs
 
+    from models.runtime import choose_device  # noqa: PLC0415  heavy: only where a network runs
+
+    chosen = choose_device(device)
     network.eval()
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Detector(network, calibration, bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
+    network = network.to(chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported() if chosen.type == "cpu" else torch.cuda.is_bf16_supported()
+    return Detector(network, calibration, bool(fast), chosen)

@@ -143,8 +143,11 @@ class HemorrhagePipeline:
     window: tuple[float, float] = (40.0, 80.0)
 
     def open(self, settings: PipelineSettings) -> HemorrhageReader:
-        """Load, verify and warm the model. Raises `ModelError` where weights and manifest do not belong together."""
-        from models.runtime import use_threads  # noqa: PLC0415  (torch is loaded here and not before)
+        """Load, verify and warm the model.
+
+        Raises `ModelError` where weights and manifest do not belong together, or the device is not there.
+        """
+        from models.runtime import NoDeviceError, use_threads  # noqa: PLC0415  (torch is loaded here and not before)
         from pipelines.hemorrhage.detect import load_detector  # noqa: PLC0415
 
         chosen = HemorrhageSettings.model_validate(settings.model_dump())
@@ -153,7 +156,10 @@ class HemorrhagePipeline:
         except registry.UnverifiedModelError as error:
             raise ModelError(Reason("model.unverified", {"model": chosen.model})) from error
         use_threads(chosen.threads)
-        detector = load_detector(model.weights, asdict(model.manifest))
+        try:
+            detector = load_detector(model.weights, asdict(model.manifest), chosen.device)
+        except NoDeviceError as error:
+            raise ModelError(Reason("model.no_device", {"device": chosen.device})) from error
         detector.maps(np.zeros((2, ROWS, COLUMNS), np.float32), np.array([0.0, 5.0]))
         manifest = model.manifest
         identity = ModelIdentity(manifest.name, manifest.version, manifest.sha256)
@@ -161,7 +167,7 @@ class HemorrhagePipeline:
 
 
 class ModelError(TriageError):
-    """The model is not one that may be used."""
+    """The model cannot, or may not, be used."""
 
 
 def _cuts(settings: HemorrhageSettings, calibration: Calibration) -> Cuts:
