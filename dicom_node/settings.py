@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -186,14 +187,11 @@ class Route(Table):
 
 
 class Destination(Table):
-    """A PACS (or another AE) that results are sent to."""
+    """Where results are sent to. Each kind, a file of `deliver/destinations`, adds the keys that it needs."""
 
-    kind: Literal["dimse"] = "dimse"
-    ae_title: AeTitle
-    host: str
-    port: Port
+    kind: str = "dimse"
     confirm: Literal["find", "none"] = "find"
-    """Whether each object is looked for by C-FIND after it was stored."""
+    """Whether each object is looked for, with C-FIND at a PACS, after it was stored."""
     objects: tuple[str, ...] = ()
     """Kinds of object it takes; empty means all."""
     timeout_s: Seconds = 30.0
@@ -201,6 +199,21 @@ class Destination(Table):
     """Wait before the second attempt; doubles with each further one, up to `retry_limit_s`."""
     retry_limit_s: Seconds = 600.0
     give_up_after_h: float = Field(default=72.0, gt=0)
+
+
+def _destination_kinds() -> Mapping[str, Any]:
+    # Imported by name, when a table is read: the kinds stand in a room above this one, and build on it.
+    kinds: Mapping[str, Any] = importlib.import_module("dicom_node.deliver.catalogue").catalogue()
+    return kinds
+
+
+def _of_its_kind(table: Any) -> Any:
+    if not isinstance(table, Mapping):
+        return table
+    kinds, kind = _destination_kinds(), table.get("kind", "dimse")
+    if kind not in kinds:
+        raise ValueError(f"{kind} is no kind of destination{_suggestion(str(kind), kinds)}")
+    return kinds[kind].settings.model_validate(table)
 
 
 class AlertRule(Table):
@@ -231,7 +244,7 @@ class Settings(Table):
     )
     work: Work = Work()
     pipelines: Mapping[str, SerializeAsAny[PipelineSettings]] = {}
-    destinations: Mapping[str, Destination] = {}
+    destinations: Mapping[str, Annotated[SerializeAsAny[Destination], BeforeValidator(_of_its_kind)]] = {}
     alerts: Mapping[str, AlertRule] = {}
 
     @field_validator("pipelines", mode="before")
@@ -304,8 +317,16 @@ def _known_keys(path: tuple[Any, ...]) -> Iterable[str]:
         annotation = field.annotation if field else None
         if annotation is None:
             continue  # the name of one table among several of its kind
-        model = next((a for a in (annotation, *get_args(annotation)) if _is_model(a)), model)
-    return tuple(model.model_fields)
+        model = next(_models_in(annotation), model)
+    kinds = (kind.settings for kind in _destination_kinds().values()) if model is Destination else (model,)
+    return {key for kind in kinds for key in kind.model_fields}
+
+
+def _models_in(annotation: Any) -> Iterator[Any]:
+    if _is_model(annotation):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def _is_model(annotation: Any) -> bool:

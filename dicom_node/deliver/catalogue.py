@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from dicom_node.deliver import destinations
 from dicom_node.deliver.policy import Verdict
@@ -56,31 +56,37 @@ class Session(Protocol):
         ...
 
 
-class Kind(Protocol):
-    """A way of delivering."""
+S = TypeVar("S", bound=Destination)
+
+
+class Kind(Protocol[S]):
+    """A way of delivering, with the class of its `[destinations.NAME]` tables."""
 
     @property
     def name(self) -> str:
         """The word that `kind` of a `[destinations.NAME]` table says."""
         ...
 
+    @property
+    def settings(self) -> type[S]: ...
+
     def connect(
-        self, name: str, settings: Destination, ae_title: str, parcels: Sequence[Parcel]
+        self, name: str, settings: S, ae_title: str, parcels: Sequence[Parcel]
     ) -> AbstractContextManager[Session]:
         """Open a connection for these objects, as the node `ae_title`. Raises `UnreachableError`."""
         ...
 
-    def check(self, name: str, settings: Destination, ae_title: str) -> str:
+    def check(self, name: str, settings: S, ae_title: str) -> str:
         """Ask whether it answers, and give what it said in words. Raises `UnreachableError`."""
         ...
 
 
 @cache
-def catalogue() -> Mapping[str, Kind]:
+def catalogue() -> Mapping[str, Kind[Any]]:
     """All kinds of destination by name. Two that claim one name are a programming error (`ValueError`)."""
-    found: dict[str, Kind] = {}
+    found: dict[str, Kind[Any]] = {}
     for module in pkgutil.iter_modules(destinations.__path__, f"{destinations.__name__}."):
-        kind: Kind = importlib.import_module(module.name).KIND
+        kind: Kind[Any] = importlib.import_module(module.name).KIND
         if kind.name in found:
             raise ValueError(f"two kinds of destination are named {kind.name}")
         found[kind.name] = kind

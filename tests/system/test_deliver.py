@@ -26,9 +26,10 @@ from db.connect import Ledger
 from db.deliveries import Delivery
 from dicom_node.clock import utc_now
 from dicom_node.deliver.catalogue import UnreachableError
+from dicom_node.deliver.destinations.dimse import DimseSettings
 from dicom_node.deliver.stage import DeliverStage
 from dicom_node.deliver.verbs import check_destination
-from dicom_node.settings import Destination, Settings
+from dicom_node.settings import Settings
 from dicom_node.spool import Spool
 from tests.ledger_rows import Rows, encoded, made_object
 from tests.system.conftest import Orthanc, free_port
@@ -39,12 +40,12 @@ def rows(ledger: Ledger, spool: Spool) -> Rows:
     return Rows(ledger, spool)
 
 
-def table(port: int, ae_title: str = "PACS", **keys: object) -> Destination:
+def table(port: int, ae_title: str = "PACS", **keys: object) -> DimseSettings:
     values = {"ae_title": ae_title, "host": "127.0.0.1", "port": port, "timeout_s": 2, "retry_s": 0.01, **keys}
-    return Destination.model_validate(values)
+    return DimseSettings.model_validate(values)
 
 
-def stage_of(rows: Rows, destination: Destination) -> DeliverStage:
+def stage_of(rows: Rows, destination: DimseSettings) -> DeliverStage:
     settings = Settings.model_validate({"destinations": {"pacs": destination.model_dump()}})
     return DeliverStage("pacs", settings, rows.ledger, rows.spool, utc_now)
 

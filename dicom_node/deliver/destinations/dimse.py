@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from pydicom import Dataset, dcmread
 from pydicom.filereader import read_file_meta_info
@@ -18,7 +19,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Ver
 from dicom_node.deliver.catalogue import Answer, Parcel, Presence, Session, UnreachableError
 from dicom_node.deliver.policy import judge
 from dicom_node.reactor import stand_still_while_asking
-from dicom_node.settings import Destination
+from dicom_node.settings import AeTitle, Destination, Port
 from pipelines.reasons import Reason
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a file given by its path goes out as it is
@@ -31,20 +32,32 @@ MAXIMUM_PDU_BYTES = 131072
 CALLING_AE_TITLE_UNKNOWN, CALLED_AE_TITLE_UNKNOWN = 3, 7
 
 
+class DimseSettings(Destination):
+    """A PACS (or another AE)."""
+
+    kind: Literal["dimse"] = "dimse"
+    ae_title: AeTitle
+    host: str
+    port: Port
+
+
 class Dimse:
     """A storage SCP, one association for all objects of a result."""
 
     name = "dimse"
+    settings = DimseSettings
 
     @contextmanager
-    def connect(self, name: str, settings: Destination, ae_title: str, parcels: Sequence[Parcel]) -> Iterator[Session]:
+    def connect(
+        self, name: str, settings: DimseSettings, ae_title: str, parcels: Sequence[Parcel]
+    ) -> Iterator[Session]:
         contexts = _storage_contexts(parcels)
         if settings.confirm == "find":
             contexts.append(build_context(StudyRootQueryRetrieveInformationModelFind))
         with _association(name, settings, ae_title, contexts) as association:
             yield DimseSession(name, settings, association)
 
-    def check(self, name: str, settings: Destination, ae_title: str) -> str:
+    def check(self, name: str, settings: DimseSettings, ae_title: str) -> str:
         contexts = [] if settings.confirm == "none" else [build_context(StudyRootQueryRetrieveInformationModelFind)]
         with _association(name, settings, ae_title, contexts) as association:
             answer = association.send_c_echo()
@@ -61,7 +74,7 @@ class Dimse:
 class DimseSession:
     """An association that is open for storing and, where the PACS allows it, for asking."""
 
-    def __init__(self, name: str, settings: Destination, association: Association) -> None:
+    def __init__(self, name: str, settings: DimseSettings, association: Association) -> None:
         self._name = name
         self._settings = settings
         self._association = association
@@ -141,7 +154,7 @@ def _accepted(association: Association, abstract_syntax: str) -> frozenset[str]:
 
 @contextmanager
 def _association(
-    name: str, settings: Destination, ae_title: str, contexts: Sequence[PresentationContext]
+    name: str, settings: DimseSettings, ae_title: str, contexts: Sequence[PresentationContext]
 ) -> Iterator[Association]:
     """An established association, released at the end. Verification is offered too, so that it comes to stand even
     where no class of ours is taken, and each object can be told why. Raises `UnreachableError`."""
@@ -188,7 +201,7 @@ def _socket_of(event: evt.Event) -> socket.socket:
     return transport.socket
 
 
-def _why_not(name: str, settings: Destination, ae_title: str, association: Association) -> UnreachableError:
+def _why_not(name: str, settings: DimseSettings, ae_title: str, association: Association) -> UnreachableError:
     """In words, from the peer's answer to the association request (PS3.8, 9.3.4)."""
     answer = association.acceptor.primitive
     if answer is None or not association.is_rejected:
@@ -201,7 +214,7 @@ def _why_not(name: str, settings: Destination, ae_title: str, association: Assoc
     return _unreachable(name, f"it rejects the association: {answer.reason_str}")
 
 
-def _why_no_connection(name: str, settings: Destination) -> UnreachableError:
+def _why_no_connection(name: str, settings: DimseSettings) -> UnreachableError:
     """Connects once more: the library tells nobody why the first time failed."""
     where = f"{settings.host}:{settings.port}"
     try:
