@@ -33,6 +33,7 @@ EVENTS: dict[str, AuditEvent] = {
     "delivery.given_up": AuditEvent("A result could not be delivered in time", "110104"),
     "delivery.retry_asked": AuditEvent("An operator asked for another attempt to deliver", "110100"),
     "alert.raised": AuditEvent("An alert was raised", "110106"),
+    "alert.not_raised": AuditEvent("A rule asks for such results, but nobody was told, for a stated reason", "110106"),
     "alert.delivered": AuditEvent("An alert was handed to a channel", "110106"),
     "alert.failed": AuditEvent("A channel did not take an alert", "110106"),
     "audit.verified": AuditEvent("The chain of the audit trail was checked", "110101"),
