@@ -78,7 +78,7 @@ def find_bleeds(
     return tuple(
         _finding(
             volume,
-            label == k + 1,
+            _region(label, k + 1, boxes[k][0]),
             midplane,
             volume_ml=volumes_ml[k],
             certainty=score * peaks[k] / surest,
@@ -149,9 +149,15 @@ def axes_mm(mask: Mask, plane: Plane) -> tuple[float, float]:
 
 
 def _finding(
-    volume: Volume, mask: Mask, midplane: Midplane, *, volume_ml: float, certainty: float, series_key: str, kind: Code
+    volume: Volume,
+    region: Region,
+    midplane: Midplane,
+    *,
+    volume_ml: float,
+    certainty: float,
+    series_key: str,
+    kind: Code,
 ) -> Finding:
-    region = Region.from_volume(mask)
     areas = region.mask.sum(axis=(1, 2)) * np.array([volume.plane[k].pixel_area_mm2 for k in region.slice_index])
     largest = int(areas.argmax())
     key = region.slice_index[largest]
@@ -169,13 +175,25 @@ def _finding(
             Measurement("volume_ml", codes.VOLUME, round(volume_ml, 3), codes.CUBIC_CENTIMETER),
             Measurement("long_axis_mm", codes.LONG_AXIS, round(long_axis, 1), codes.MILLIMETER),
             Measurement("short_axis_mm", codes.SHORT_AXIS, round(short_axis, 1), codes.MILLIMETER),
-            Measurement("mean_hu", codes.MEAN_ATTENUATION, round(float(volume.hu[mask].mean()), 1), codes.HOUNSFIELD),
+            Measurement("mean_hu", codes.MEAN_ATTENUATION, round(_mean_hu(volume, region), 1), codes.HOUNSFIELD),
         ),
         key_instance_uid=volume.instance_uid[key],
         key_frame=volume.frame[key],
         tracking_uid=derived_uid("hemorrhage", series_key, digest),
         side=side_of(midplane.distance_mm(points), weights),
     )
+
+
+def _region(label: NDArray[np.int32], number: int, slices: slice) -> Region:
+    """The voxels with a number, all of which lie in `slices`."""
+    mask = label[slices] == number
+    held = np.flatnonzero(mask.any(axis=(1, 2)))
+    return Region(tuple((slices.start + held).tolist()), mask[held])
+
+
+def _mean_hu(volume: Volume, region: Region) -> float:
+    values = [volume.hu[k][mask] for k, mask in zip(region.slice_index, region.mask, strict=True)]
+    return float(np.concatenate(values).mean())
 
 
 def _points(volume: Volume, region: Region) -> tuple[Floats, Floats]:
