@@ -151,6 +151,7 @@ class Conversation:
             how = self._take_pdus(sender)
         except ProtocolError as error:
             how = "aborted"
+            log.warning("association.failed", error="protocol", abort_reason=error.reason)
             self._abort(error.reason)
         except OSError as error:
             log.warning("association.failed", error=type(error).__name__)
