@@ -63,6 +63,25 @@ def stand_in(case: ReportCase, slice_index: int) -> Dataset:
     return source
 
 
+def new_document(
+    case: ReportCase, root: Dataset, *, kind: str, series_number: int, sop_class_uid: UID, modality: str
+) -> Dataset:
+    """A structured document with the content tree `root` (PS3.3, C.17.2 and C.17.3).
+
+    highdicom's own document classes copy the whole tree several times over, which takes longer than making it.
+    """
+    dataset = Dataset()
+    dataset.update(root)
+    dataset.SOPClassUID = sop_class_uid
+    dataset.SOPInstanceUID = UID(uids.object_uid(case, kind))
+    dataset.SeriesInstanceUID = UID(uids.series_uid(case, kind))
+    dataset.SeriesNumber = series_number
+    dataset.InstanceNumber = 1
+    dataset.Modality = modality
+    dataset.ReferencedPerformedProcedureStepSequence = []
+    return dataset
+
+
 def finish(dataset: Dataset, case: ReportCase, what: str, narrative: Narrative) -> Dataset:
     """Give `dataset` everything the kinds have in common, in place; also replaces what a library took from the clock.
 

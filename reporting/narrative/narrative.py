@@ -22,13 +22,11 @@ class Narrative:
     found_many: str
     clean: str
     unsure: str
-    score: str
     certainty: str
     volume_in_all: str
     disclaimer: str
     method: str
     model: str
-    weights: str
     slice: str
     position: str
     key_slice: str

@@ -7,7 +7,7 @@ from pydicom import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from pipelines import codes
-from reporting.document import concept, device_observer, evidence, finish, identity, stand_in
+from reporting.document import concept, device_observer, evidence, finish, new_document, stand_in
 from reporting.narrative.narrative import Narrative
 from reporting.source import ReportCase
 
@@ -24,20 +24,23 @@ class KeyObjectSelectionDocument:
         if not slices:
             return None
         images = {str(case.headers[k].SOPInstanceUID): stand_in(case, k) for k in slices}
-        dataset = hd.ko.KeyObjectSelectionDocument(
-            **identity(case, self.kind, self.series_number),
-            evidence=list(images.values()),
-            content=hd.ko.KeyObjectSelection(
-                document_title=concept(codes.OF_INTEREST),
-                referenced_objects=list(images.values()),
-                observer_device_context=device_observer(case),
-                description=narrative.key_object_description.format(
-                    impression=narrative.impression(case.outcome, case.looked_for), disclaimer=narrative.disclaimer
-                ),
+        content = hd.ko.KeyObjectSelection(
+            document_title=concept(codes.OF_INTEREST),
+            referenced_objects=list(images.values()),
+            observer_device_context=device_observer(case),
+            description=narrative.key_object_description.format(
+                impression=narrative.impression(case.outcome, case.looked_for), disclaimer=narrative.disclaimer
             ),
         )
-        keys = [case.headers[k].SOPInstanceUID for k in slices]
-        dataset.CurrentRequestedProcedureEvidenceSequence = evidence(case, only=frozenset(map(str, keys)))
+        dataset = new_document(
+            case,
+            content[0],
+            kind=self.kind,
+            series_number=self.series_number,
+            sop_class_uid=self.sop_class_uid,
+            modality="KO",
+        )
+        dataset.CurrentRequestedProcedureEvidenceSequence = evidence(case, only=frozenset(images))
         for item in dataset.ContentSequence:
             if item.ValueType == "IMAGE":
                 # TID 2010, row 8: images are unnamed; the library names them.

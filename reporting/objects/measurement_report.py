@@ -12,7 +12,7 @@ from pipelines import codes
 from pipelines.codes import Code
 from pipelines.findings import Finding, Measurement, Region, Status
 from reporting import uids
-from reporting.document import concept, device_observer, evidence, finish, identity, stand_in
+from reporting.document import concept, device_observer, evidence, finish, new_document
 from reporting.narrative.narrative import Narrative
 from reporting.source import ReportCase
 
@@ -53,14 +53,18 @@ class MeasurementReport:
             language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(concept(narrative.code)),
         )
         content[0].ContentSequence.append(_sentences(case, narrative))
-        dataset = hd.sr.Comprehensive3DSR(
-            **identity(case, self.kind, self.series_number),
-            evidence=[stand_in(case, 0), *case.headers[1:], _referenced(case, *segmentation)],
-            content=content[0],
-            is_complete=True,
-            is_final=False,
-            is_verified=False,
+        dataset = new_document(
+            case,
+            content[0],
+            kind=self.kind,
+            series_number=self.series_number,
+            sop_class_uid=self.sop_class_uid,
+            modality="SR",
         )
+        dataset.CompletionFlag = "COMPLETE"
+        dataset.VerificationFlag = "UNVERIFIED"
+        dataset.PreliminaryFlag = "PRELIMINARY"
+        dataset.PerformedProcedureCodeSequence = []
         dataset.CurrentRequestedProcedureEvidenceSequence = evidence(case, [segmentation] if case.segmented else ())
         return finish(dataset, case, narrative.term("report"), narrative)
 
@@ -195,13 +199,3 @@ def _text(name: Code, value: str) -> hd.sr.TextContentItem:
     return hd.sr.TextContentItem(
         name=concept(name), value=value, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
     )
-
-
-def _referenced(case: ReportCase, sop_class_uid: str, sop_instance_uid: str, series_instance_uid: str) -> Dataset:
-    """The little that the library asks of a referenced object."""
-    reference = Dataset()
-    reference.SOPClassUID = sop_class_uid
-    reference.SOPInstanceUID = sop_instance_uid
-    reference.StudyInstanceUID = case.headers[0].StudyInstanceUID
-    reference.SeriesInstanceUID = series_instance_uid
-    return reference

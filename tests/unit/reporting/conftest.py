@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from pipelines.findings import Outcome
 from pipelines.reasons import Reason
 from pipelines.volume import load
+from reporting.build import build
 from reporting.source import ReportCase
 from tests.unit.reporting.cases import MODEL, Shape, case_of, finding_of, made_case
 
@@ -52,14 +54,22 @@ RECODED = {
 }
 
 
+build_once = cache(build)
+
+
+@cache
+def made(name: str) -> ReportCase:
+    return (MADE | RECODED)[name]()
+
+
 @pytest.fixture(params=[*MADE, *RECODED])
 def any_case(request: pytest.FixtureRequest) -> ReportCase:
-    return (MADE | RECODED)[request.param]()
+    return made(request.param)
 
 
 @pytest.fixture(params=MADE)
 def comparable_case(request: pytest.FixtureRequest) -> ReportCase:
-    return MADE[request.param]()
+    return made(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from reporting.build import build
 from reporting.source import ReportCase
 from tests.unit.reporting.cases import Shape, made_case
-from tests.unit.reporting.conftest import overlapping_findings
+from tests.unit.reporting.conftest import build_once, overlapping_findings
 
 
 def segmentation_of(case: ReportCase) -> Dataset:
-    content = next(built.content for built in build(case) if built.kind == "segmentation")
+    content = next(built.content for built in build_once(case) if built.kind == "segmentation")
     return dcmread(BytesIO(content))
 
 
@@ -117,7 +116,7 @@ def test_segments_are_tracked_as_their_measurements_are():
     case = made_case(findings=2)
     segments = segmentation_of(case).SegmentSequence
     assert [segment.TrackingUID for segment in segments] == [f.tracking_uid for f in case.outcome.findings]
-    report = dcmread(BytesIO(next(b.content for b in build(case) if b.kind == "measurement_report")))
+    report = dcmread(BytesIO(next(b.content for b in build_once(case) if b.kind == "measurement_report")))
     groups = next(i for i in report.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == "126010")
     tracked = [
         {item.ConceptNameCodeSequence[0].CodeValue: item for item in group.ContentSequence}
