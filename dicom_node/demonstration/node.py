@@ -17,6 +17,7 @@ from pynetdicom.sop_class import Verification
 
 from dicom_node import settings as configuration
 from dicom_node.process import end_with_parent, published
+from dicom_node.reactor import stand_still_while_asking
 from dicom_node.settings import Settings
 
 START_WITHIN_S = 90.0
@@ -60,6 +61,7 @@ class Node:
         association = ae.associate("127.0.0.1", self.port, [build_context(Verification)], ae_title=called)
         if not association.is_established:
             return False
+        stand_still_while_asking(association)
         status = association.send_c_echo()
         association.release()
         return bool(status) and status.Status == 0

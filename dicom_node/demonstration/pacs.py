@@ -17,6 +17,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
 from dicom_node.process import end_with_parent
+from dicom_node.reactor import stand_still_while_asking
 
 AE_TITLE = "PACS"
 START_WITHIN_S = 30.0
@@ -36,6 +37,7 @@ class Pacs:
         association = ae.associate("127.0.0.1", self.port, [build_context(Verification)], ae_title=AE_TITLE)
         if not association.is_established:
             return False
+        stand_still_while_asking(association)
         status = association.send_c_echo()
         association.release()
         return bool(status) and status.Status == 0
@@ -63,6 +65,7 @@ class Pacs:
         association = ae.associate("127.0.0.1", self.port, contexts, ae_title=AE_TITLE)
         if not association.is_established:
             return []
+        stand_still_while_asking(association)
         answers = [
             answer
             for status, answer in association.send_c_find(identifier, StudyRootQueryRetrieveInformationModelFind)

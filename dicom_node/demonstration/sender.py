@@ -10,6 +10,8 @@ from pathlib import Path
 import pydicom
 from pynetdicom import AE, build_context
 
+from dicom_node.reactor import stand_still_while_asking
+
 AE_TITLE = "CT_DEMO"
 
 
@@ -40,6 +42,7 @@ def _with_our_scu(files: Sequence[Path], port: int, called_ae_title: str) -> Non
     association = ae.associate("127.0.0.1", port, contexts, ae_title=called_ae_title)
     if not association.is_established:
         raise RuntimeError("the node did not accept the association")
+    stand_still_while_asking(association)
     try:
         for file in files:
             status = association.send_c_store(file)

@@ -25,6 +25,7 @@ from dicom_node.demonstration.node import Node, running_node
 from dicom_node.demonstration.pacs import AE_TITLE as PACS_AE_TITLE
 from dicom_node.demonstration.pacs import free_port, running_pacs
 from dicom_node.demonstration.webhook import Phone, listening
+from dicom_node.reactor import stand_still_while_asking
 from pipelines.phantom.head.study import PhantomOptions, make_study
 
 ALERT_WITHIN_S = 120.0
@@ -86,6 +87,7 @@ def _push(files: tuple[Path, ...], node: Node) -> datetime:
     association = AE(ae_title="BENCH").associate(
         "127.0.0.1", node.port, [build_context(CTImageStorage)], ae_title=node.settings.node.ae_title
     )
+    stand_still_while_asking(association)
     for file in files:
         status = association.send_c_store(file)
         if not status or status.Status != 0:

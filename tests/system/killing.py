@@ -29,6 +29,7 @@ from db.connect import Ledger, open_ledger
 from dicom_node.demonstration.node import Node, running_node
 from dicom_node.demonstration.pacs import AE_TITLE as PACS_AE_TITLE
 from dicom_node.demonstration.pacs import Pacs, free_port, running_pacs
+from dicom_node.reactor import stand_still_while_asking
 from pipelines.phantom.head.study import PhantomOptions, make_study
 
 STUDIES = 3
@@ -61,6 +62,7 @@ class Push:
         association = ae.associate("127.0.0.1", port, [build_context(CTImageStorage)], ae_title="TRIAGE")
         if not association.is_established:
             raise RuntimeError("no association")
+        stand_still_while_asking(association)
         try:
             for file in files:
                 status = association.send_c_store(file)
