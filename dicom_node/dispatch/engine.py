@@ -23,6 +23,7 @@ from typing import Any
 import dask
 import structlog
 from distributed import Client, KilledWorker, LocalCluster, TimeoutError, get_worker
+from distributed.core import Status
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from dicom_node.dispatch.policy import Failure
@@ -42,8 +43,11 @@ STOP_GRACE_S = 0.25
 """A worker stops itself this long after its time limit, so that a death at the limit is known for what it is."""
 STARTED = "reading-started"
 
+WATCH_S = 1.0
+
 _DASK = {
     "distributed.scheduler.allowed-failures": 0,  # a dead worker is told at once; the ledger decides on another try
+    "distributed.deploy.lost-worker-timeout": "365 days",  # else a worker slow to come back is given up for good
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
@@ -98,6 +102,7 @@ class WarmWorker(WorkerPlugin):
 def serve_engine(settings: Settings, stop: threading.Event, notify: Callable[[], None]) -> None:
     """Run the scheduler and the workers of this host until `stop` is set. Returns when all of them have ended.
 
+    A worker that dies is started again. Raises `EngineUnavailableError` when one cannot be, for the supervisor to see.
     The address is published once the models are warm; `notify` then tells the coordinator that work can be given.
     """
     _quiet()
@@ -124,7 +129,9 @@ def serve_engine(settings: Settings, stop: threading.Event, notify: Callable[[],
         publish(settings.node.spool, PUBLISHED_AS, {"address": cluster.scheduler_address})
         notify()
         log.info("engine.started", workers=settings.work.workers, threads=threads)
-        stop.wait()
+        while not stop.wait(WATCH_S):
+            if any(nanny.status is not Status.running for nanny in cluster.workers.values()):
+                raise EngineUnavailableError("a worker cannot be started")
 
 
 def _routed_pipelines(settings: Settings) -> dict[str, str]:
@@ -283,7 +290,10 @@ class Pending:
     def release(self) -> None:
         """Let go of it, whether it was answered or not; a reading that did not start yet is not begun."""
         self._connection.runs.pop(self._key, None)
-        self._future.cancel()
+        if self._future.done():
+            self._future.release()
+        else:
+            self._future.cancel()
 
     def _check_that_it_can_start(self) -> None:
         waited = time.monotonic() - self._run.submitted

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from db import audit, deliveries, jobs, results
 from db.connect import Ledger
 from db.jobs import Job
 from db.results import Result
+from db.revisions import members
 from db.schema import models, revisions
 from dicom_node.dispatch.engine import EngineError, EngineUnavailableError, TimeLimitError, WorkerDiedError
 from dicom_node.dispatch.run import ReadAnswer, ReadRequest, read_series
@@ -108,13 +110,19 @@ class Bench:
         assert found is not None
         return found
 
+    def files(self, job_id: int) -> list[Path]:
+        job = self.job(job_id)
+        with self.ledger.read() as connection:
+            held = members(connection, job.series_instance_uid, job.revision_number)
+        return [self.spool.path(one.file) for one in held]
+
     def result(self, job_id: int) -> Result | None:
         with self.ledger.read() as connection:
             return results.of_job(connection, job_id)
 
     def state_and_reason(self, job_id: int) -> tuple[str, str | None]:
         job = self.job(job_id)
-        return job.state, job.reason and job.reason["code"]
+        return job.state, None if job.reason is None else job.reason["code"]
 
     def revision_state(self, job_id: int) -> str:
         query = select(revisions.c.state).where(revisions.c.revision_id == self.job(job_id).revision_id)
@@ -170,7 +178,7 @@ def test_request_names_what_is_read_and_with_which_settings(bench: Bench) -> Non
 
 def test_refused_series_has_its_answer_too(bench: Bench) -> None:
     job_id = bench.enqueue()
-    for file in bench.spool.root.glob("instances/*/*"):
+    for file in bench.files(job_id):
         file.write_bytes(b"no image")
     bench.settle()
     result = bench.result(job_id)
