@@ -91,8 +91,7 @@ def test_the_same_case_gives_the_same_bytes(any_case: ReportCase):
 
 def test_the_same_case_gives_the_same_bytes_in_another_process():
     script = (
-        "from reporting.build import build\nfrom tests.conftest import REPOSITORY
-from tests.unit.reporting.cases import made_case\n"
+        "from reporting.build import build\nfrom tests.unit.reporting.cases import made_case\n"
         "print(*(built.sha256 for built in build(made_case(findings=2))))"
     )
     outputs = {
