@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from db.migrate import upgrade
 
@@ -50,7 +50,7 @@ class Ledger:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, DBAPIError) as error:
+        except DBAPIError as error:
             raise LedgerError(str(error.orig)) from error
 
 
@@ -59,7 +59,7 @@ def open_ledger(url: str) -> Ledger:
     try:
         engine = _engine(url)
         upgrade(engine)
-    except (OperationalError, DBAPIError) as error:
+    except DBAPIError as error:
         raise LedgerError(str(error.orig)) from error
     return Ledger(engine)
 

@@ -91,8 +91,6 @@ def _series_of(connection: Connection, study_instance_uid: str) -> tuple[SeriesS
     )
     of_job = results.alias()
     newest_result = select(func.max(of_job.c.result_id)).where(of_job.c.job_id == jobs.c.job_id).scalar_subquery()
-    of_job = results.alias()
-    newest_result = select(func.max(of_job.c.result_id)).where(of_job.c.job_id == jobs.c.job_id).scalar_subquery()
     query = (
         select(
             series,

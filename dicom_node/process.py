@@ -42,7 +42,10 @@ def published(spool: Path) -> dict[str, dict[str, object]]:
     """What the processes that are alive have published, by name."""
     found = {}
     for path in sorted((spool / "run").glob("*.json")):
-        facts = json.loads(path.read_text())
+        try:
+            facts = json.loads(path.read_text())
+        except ValueError:  # a power cut left it empty; whoever wrote it is gone
+            continue
         if _is_alive(int(facts["pid"])):
             found[path.stem] = facts
     return found

@@ -21,6 +21,7 @@ from pydantic import (
     SecretStr,
     SerializeAsAny,
     ValidationError,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -170,20 +171,19 @@ class Matcher(Table):
 _KEYWORDS = frozenset(keyword_dict)
 
 
+def _keyword(word: str) -> str:
+    if word not in _KEYWORDS:
+        raise ValueError(f"{word} is no DICOM keyword{_suggestion(word, _KEYWORDS)}")
+    return word
+
+
 class Route(Table):
     """Which series go to which pipeline."""
 
     pipeline: str
     priority: Priority = "routine"
-    when: Mapping[str, Matcher]
+    when: Mapping[Annotated[str, AfterValidator(_keyword)], Matcher]
     """By DICOM keyword; all must hold."""
-
-    @field_validator("when")
-    @classmethod
-    def _known_keywords(cls, when: Mapping[str, Matcher]) -> Mapping[str, Matcher]:
-        if unknown := [keyword for keyword in when if keyword not in _KEYWORDS]:
-            raise ValueError("; ".join(f"{word} is no DICOM keyword{_suggestion(word, _KEYWORDS)}" for word in unknown))
-        return when
 
 
 class Destination(Table):
@@ -250,12 +250,9 @@ class Settings(Table):
     @field_validator("pipelines", mode="before")
     @classmethod
     def _own_settings_of_each(cls, tables: Any) -> Any:
-        known = catalogue()
-        if not isinstance(tables, Mapping):
-            return tables
-        if unknown := [f"{name} is no pipeline{_suggestion(name, known)}" for name in tables if name not in known]:
-            raise ValueError("; ".join(unknown))
-        return {name: known[name].settings.model_validate(table) for name, table in tables.items()}
+        each: Any = {name: (one.settings | None, None) for name, one in catalogue().items()}
+        held = create_model("Pipelines", __base__=Table, **each).model_validate(tables)
+        return {name: getattr(held, name) for name in held.model_fields_set}
 
     def pipeline(self, name: str) -> PipelineSettings:
         """The settings of an installed pipeline, its own defaults where service.toml says nothing."""
@@ -298,19 +295,25 @@ def parse(text: str) -> Settings:
 
 
 def _describe(detail: Any) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
+    path = ".".join(str(part) for part in detail["loc"] if part != "[key]")
     if detail["type"] == "extra_forbidden":
         key = str(detail["loc"][-1])
         return f"{path}: there is no such key{_suggestion(key, _known_keys(detail['loc'][:-1]))}"
+    if detail["type"] == "missing":
+        return f"{path}: this key must be given"
     return f"{path}: {detail['msg'].removeprefix('Value error, ')} (found {_shown(detail)})"
 
 
 def _shown(detail: Any) -> str:
-    secret = "channels" in detail["loc"]  # a channel's URL holds a password
-    return "a value that is not shown" if secret else repr(detail["input"])[:80]
+    # The URLs of channels and of the database hold passwords.
+    may_be_secret = detail["loc"][0] == "alerts" or detail["loc"][:2] == ("node", "database")
+    is_shown = not may_be_secret or isinstance(detail["input"], int | float)
+    return repr(detail["input"])[:80] if is_shown else "a value that is not shown"
 
 
 def _known_keys(path: tuple[Any, ...]) -> Iterable[str]:
+    if path[:1] == ("pipelines",):
+        return catalogue()[path[1]].settings.model_fields if len(path) > 1 else catalogue()
     model: Any = Settings
     for part in path:
         field = model.model_fields.get(part) if _is_model(model) else None

@@ -35,6 +35,8 @@ class _Child:
     process: subprocess.Popen[bytes]
     started: float
     wait_s: float = SHORTEST_WAIT_S
+    died: float | None = None
+    """When its end was noticed."""
 
 
 class Supervisor:
@@ -90,11 +92,14 @@ class Supervisor:
                 continue
             if code == WRONG_USAGE:
                 return WRONG_USAGE
-            lived = time.monotonic() - child.started
-            wait = SHORTEST_WAIT_S if lived > LIVED_LONG_S else child.wait_s
-            if lived < wait:
+            now = time.monotonic()
+            if child.died is None:
+                child.died = now
+                lived_s = round(now - child.started, 1)
+                log.error("process.died", died=child.role, slot=child.slot, exit_code=code, lived_s=lived_s)
+            wait = SHORTEST_WAIT_S if child.died - child.started > LIVED_LONG_S else child.wait_s
+            if now - child.started < wait:
                 continue  # looked at again in a moment; the others are not held up meanwhile
-            log.error("process.died", died=child.role, slot=child.slot, exit_code=code, lived_s=round(lived, 1))
             self._children[index] = self._start(child.role, child.slot)
             self._children[index].wait_s = min(LONGEST_WAIT_S, wait * 2)
         return None
