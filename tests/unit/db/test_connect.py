@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, select, text
+
+from db import audit, connect
+from db.connect import Ledger, LedgerError, open_ledger
+from db.schema import audit as audit_table
+from db.schema import metadata
+from tests.conftest import MovableClock
+
+AT = MovableClock().now
+
+
+def append(ledger: Ledger, actor: str) -> None:
+    with ledger.write() as connection:
+        audit.append(connection, at=AT, event="service.started", actor=actor)
+
+
+def actors(ledger: Ledger) -> list[str]:
+    with ledger.read() as connection:
+        return list(connection.execute(select(audit_table.c.actor).order_by(audit_table.c.sequence)).scalars())
+
+
+def test_a_transaction_that_raises_leaves_no_trace(ledger: Ledger) -> None:
+    append(ledger, "first")
+
+    def fail() -> None:
+        with ledger.write() as connection:
+            audit.append(connection, at=AT, event="service.started", actor="lost")
+            raise KeyError("a mistake of the caller")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert actors(ledger) == ["first"]
+
+
+def test_a_reader_sees_one_moment_and_holds_up_nobody(ledger: Ledger) -> None:
+    append(ledger, "before")
+    with ledger.read() as connection:
+        count = select(audit_table.c.sequence)
+        assert len(connection.execute(count).all()) == 1
+        append(ledger, "meanwhile")
+        assert len(connection.execute(count).all()) == 1
+    assert actors(ledger) == ["before", "meanwhile"]
+
+
+def test_the_second_writer_waits_for_the_first(ledger: Ledger) -> None:
+    began, waited = threading.Event(), threading.Event()
+
+    def second() -> None:
+        began.set()
+        append(ledger, "second")
+        waited.set()
+
+    thread = threading.Thread(target=second)
+    with ledger.write() as connection:
+        thread.start()
+        assert began.wait(10)
+        assert not waited.wait(0.2)
+        audit.append(connection, at=AT, event="service.started", actor="first")
+    thread.join(10)
+    assert actors(ledger) == ["first", "second"]
+
+
+def test_a_locked_ledger_is_a_ledger_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "BUSY_TIMEOUT_S", 0.05)
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    one, other = open_ledger(url), open_ledger(url)
+    with one.write(), pytest.raises(LedgerError, match="locked"), other.write():
+        pass
+    append(other, "afterwards")
+    assert actors(one) == ["afterwards"]
+    one.close()
+    other.close()
+
+
+def test_what_the_schema_forbids_is_a_ledger_error(ledger: Ledger) -> None:
+    statement = "INSERT INTO series VALUES ('2.25.1', 'no such study', 'CT', '')"
+    with pytest.raises(LedgerError, match="FOREIGN KEY"), ledger.write() as connection:
+        connection.execute(text(statement))
+
+
+def test_times_without_a_zone_are_not_taken(ledger: Ledger) -> None:
+    with pytest.raises(Exception, match="aware times only"), ledger.write() as connection:
+        audit.append(connection, at=datetime(2026, 3, 1), event="service.started", actor="route")
+
+
+@pytest.mark.parametrize("content", [b"this is no database at all, but long enough to be one" * 40, b"\0" * 4096])
+def test_a_file_that_is_no_database_is_a_ledger_error(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "ledger.sqlite3"
+    file.write_bytes(content)
+    with pytest.raises(LedgerError):
+        open_ledger(f"sqlite:///{file}")
+
+
+def test_an_empty_ledger_becomes_what_the_schema_says(ledger: Ledger, tmp_path: Path) -> None:
+    with ledger.read() as connection:
+        assert set(inspect(connection).get_table_names()) == {*metadata.tables, "alembic_version"}
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        checks = {
+            table.name: {str(check["name"]) for check in inspect(connection).get_check_constraints(table.name)}
+            for table in metadata.tables.values()
+        }
+    assert {"state", "completed_by"} <= {name.removeprefix("ck_revisions_") for name in checks["revisions"]}
+    again = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    append(again, "second opening")
+    assert actors(ledger) == ["second opening"]
+    again.close()
+
+
+def _open_and_append(url: str, actor: str, count: int, go: threading.Barrier) -> None:
+    go.wait(60)
+    ledger = open_ledger(url)
+    for _ in range(count):
+        append(ledger, actor)
+    ledger.close()
+
+
+def test_two_processes_open_upgrade_and_write_at_once(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    go = spawn.Barrier(2)
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    processes = [spawn.Process(target=_open_and_append, args=(url, name, 20, go)) for name in ("a", "b")]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    ledger = open_ledger(url)
+    assert sorted(actors(ledger)) == ["a"] * 20 + ["b"] * 20
+    with ledger.read() as connection:
+        count, _, broken = audit.verify(connection)
+    assert (count, broken) == (40, None)
+    ledger.close()
