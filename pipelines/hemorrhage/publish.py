@@ -40,7 +40,6 @@ def publish(training: Training, arguments: dict[str, Any], anatomy: Path, weight
     figures = validate.figures(replace(detector, calibration=calibration), anatomy)
     weights.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().float().contiguous() for name, value in training.network.state_dict().items()}
-    state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     held = save(state)
     manifest = _manifest(arguments, calibration, figures, hashlib.sha256(held).hexdigest(), (training.step, seed))
     (weights / "hemorrhage.safetensors").write_bytes(held)
