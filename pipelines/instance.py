@@ -6,6 +6,7 @@ a decoder raises leaves this module as a `Refusal`.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import zlib
@@ -27,6 +28,7 @@ from pydicom.uid import (
     JPEG2000,
     UID,
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
@@ -49,6 +51,8 @@ config.settings.reading_validation_mode = config.IGNORE
 
 OUTSIDE_HU = -1024
 LARGEST_FILE_BYTES = 2 << 30
+LARGEST_DEFLATED_BYTES = 2 << 20  # inflating makes a thousand times as much of it at most
+META_BYTES = 4096
 LARGEST_SIDE = 4096
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K})
@@ -145,9 +149,14 @@ def hounsfield(frame: Frame) -> NDArray[np.int16] | NDArray[np.float32]:
 
 def _parse(path: Path) -> Dataset:
     try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise refuse("input.too_large", detail="a file of more than 2 GiB")
-        return dcmread(path)
+        with path.open("rb") as file:
+            start = file.read(META_BYTES)
+            size = os.fstat(file.fileno()).st_size
+            limit = LARGEST_DEFLATED_BYTES if DeflatedExplicitVRLittleEndian.encode() in start else LARGEST_FILE_BYTES
+            if size > limit:
+                raise refuse("input.too_large", detail=f"a file of more than {limit >> 20} MiB")
+            file.seek(0)
+            return dcmread(file)
     except InvalidDicomError as error:
         raise refuse("input.not_dicom") from error
     except EOFError as error:

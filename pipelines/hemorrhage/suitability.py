@@ -12,7 +12,7 @@ from pipelines.volume import LoadedSeries, Volume
 
 FEWEST_PIXELS = 64
 MOST_DEGREES_FROM_AXIAL = 45.0
-LEAST_INTRACRANIAL_ML = 60.0
+LEAST_INTRACRANIAL_ML = 20.0
 PARTIAL_ML = 600.0
 NO_CONTRAST = frozenset({"", "NO", "NONE", "N", "NATIVE", "WITHOUT"})
 

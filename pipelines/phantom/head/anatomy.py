@@ -32,7 +32,6 @@ from pipelines.phantom.head.shapes import (
 GRID = Grid(origin=(-95.0, -118.0, -98.0), shape=(196, 240, 190))
 _STEP = 2.0
 _COARSE = Grid(GRID.origin, (99, 121, 96), _STEP)
-_SOFT = tissue.table(tissue.MUSCLE, tissue.FAT, tissue.SKIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +181,7 @@ class _Drawing:
         for muscle in self._tubes([(70, -22, 12), (66, -26, -20), (60, -30, -50)], [5, 8, 7]):
             self._put(muscle, tissue.MUSCLE, inside)
         rest = np.abs(np.hypot(self.x / 0.92, self.y - 4) - 106) < 1.5
-        self.labels[rest & (self.y > 40) & ~inside & (self.z > -200)] = tissue.TABLE
+        self.labels[rest & (self.y > 40) & ~inside] = tissue.TABLE
 
     def _draw_skull(self) -> None:
         """Outer and inner table with the diploe between them; thin at the temples and under the frontal lobes."""
@@ -254,7 +253,7 @@ class _Drawing:
         steepness = np.maximum(steepness, 0.5 * float(steepness.mean())).astype(np.float32)
         depth = np.float32(16) + np.float32(5) * smooth_noise(self.generator, _COARSE.shape, 10)
         distance = np.abs(enlarged(folded, GRID.shape, _STEP)) / enlarged(steepness, GRID.shape, _STEP)
-        return distance, enlarged(depth, GRID.shape, _STEP)
+        return distance.astype(np.float32, copy=False), enlarged(depth, GRID.shape, _STEP)
 
     def _draw_hemispheres(self) -> None:
         """White matter under a ribbon of cortex that follows the brain's surface into its sulci."""
@@ -355,7 +354,7 @@ class _Drawing:
         lower: list[Point] = [(25, 34, 8), (33, 22, -8), (33, 4, -15), (28, -7, -17)]
         for index in (0, 1):
             body = self._tubes(horn, [factor * r for r in (4.5, 5, 4.5, 5, 6.5, 3.5)])[index]
-            self._put(body, tissue.LATERAL_VENTRICLE[index], np.abs(self.x) > 1.2 * np.ones(GRID.shape))
+            self._put(body, tissue.LATERAL_VENTRICLE[index], np.broadcast_to(np.abs(self.x) > 1.2, GRID.shape))
             self._put(self._tubes(lower, [factor * r for r in (4.5, 2.5, 2.2, 1.8)])[index], tissue.LOWER_HORN[index])
             plexus = self._tubes([(20, 26, 14), (24, 33, 8), (27, 31, 0)], [1.8, 3, 2])[index]
             self._put(plexus, tissue.CHOROID_PLEXUS[index])

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pytest
@@ -150,6 +150,20 @@ def test_the_real_tilted_head_is_read(triage_data: Path) -> None:
     reading = untrained(-5.0).read(files)
     assert reading.outcome.status == "clean"
     assert {reason.code for reason in reading.outcome.warnings} == {"geometry.tilted", "geometry.variable_spacing"}
+
+
+@pytest.mark.skipif("hemorrhage" not in registry.names(), reason="no weights are shipped yet")
+@pytest.mark.parametrize(("bleed", "status"), [("none", "clean"), ("intraparenchymal", "finding")])
+def test_the_shipped_network_reads_phantoms_rightly(
+    tmp_path: Path, bleed: Literal["none", "intraparenchymal"], status: str
+) -> None:
+    made = make_study(tmp_path, PhantomOptions(seed=7, bleed=bleed, volume_ml=30, pixels=256))
+    outcome = PIPELINE.open(HemorrhageSettings(threads=1)).read(made.files).outcome
+    assert outcome.status == status
+    if outcome.findings:
+        assert outcome.findings[0].center_mm == pytest.approx(made.truth["center_mm"], abs=6)
+        assert outcome.findings[0].measured("volume_ml") == pytest.approx(made.truth["volume_ml"], rel=0.4)
+        assert outcome.findings[0].side == made.truth["side"]
 
 
 def _shipped(folder: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, MRImageStorage, RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, MRImageStorage, RLELossless
 
-from pipelines.instance import hounsfield, read_frames
+from pipelines.instance import LARGEST_DEFLATED_BYTES, hounsfield, read_frames
 from pipelines.reasons import Refusal
 from pipelines.volume import load
 from tests.unit.pipelines.series import axial_plane, ct_dataset, enhanced_ct, write, write_stack
@@ -246,6 +246,17 @@ def test_overwritten_bytes_are_never_more_than_a_refusal(
             hounsfield(frame)
     except Refusal:
         pass
+
+
+def test_a_large_deflated_file_is_not_inflated(tmp_path: Path) -> None:
+    dataset = ct_dataset(axial_plane(0.0))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    path = write(tmp_path, [dataset])[0]
+    assert read_frames(path)[0].shape == (16, 20)
+    path.write_bytes(path.read_bytes() + bytes(LARGEST_DEFLATED_BYTES))
+    with pytest.raises(Refusal) as caught:
+        read_frames(path)
+    assert caught.value.reason.code == "input.too_large"
 
 
 CHEST = "chest/cptac_series/C3N-00247_LUNG-3.0-B70f"
