@@ -30,12 +30,6 @@ def font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-def render_key_slice(case: ReportCase, side: int = 768) -> Image.Image:
-    """The slice that shows the findings best, outlined, with markers and scale, in a square of `side` pixels."""
-    k = key_slice(case)
-    return slice_panel(case, k, body_box(case, (k,)), side, marked=True)
-
-
 def key_slice(case: ReportCase) -> int:
     """The first finding's key slice; without findings the one with the highest score, else the middle one."""
     if keys := case.key_slices():

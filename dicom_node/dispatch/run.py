@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipelines.findings import ModelIdentity, Outcome, Status
 from pipelines.reasons import Reason, TriageError, refuse
 from reporting.build import BuiltObject, build
 from reporting.build import warm as warm_reports
-from reporting.source import Equipment, ReportCase
+from reporting.source import Equipment, ReportCase, inherit
 
 log = structlog.get_logger()
 
@@ -59,16 +60,12 @@ def read_series(request: ReadRequest) -> ReadAnswer:
     began = time.perf_counter()
     steps = _Steps()
     try:
-        return _read_series(request, steps, began)
-    except TriageError as error:
-        reason = error.reason
+        _read_series(request, steps)
     except Exception as error:  # noqa: BLE001  a pipeline is foreign code; whatever it raises is an answer
-        # The message may hold values of the data set: only the places in the program are logged.
-        frames = traceback.extract_tb(error.__traceback__)[-FRAMES_LOGGED:]
-        where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-        log.error("reading.failed", pipeline=request.pipeline, step=steps.name, error=type(error).__name__, where=where)
-        reason = Reason("pipeline.failed", {"step": steps.name, "error": type(error).__name__})
-    return _answer(Outcome("not_read", reason=reason), (), {"total": time.perf_counter() - began})
+        steps.outcome = _outcome_of_failure(request, steps, error)
+    assert steps.outcome is not None
+    seconds = steps.seconds | {"total": time.perf_counter() - began}
+    return _answer(steps.outcome, steps.built, steps.repairs, seconds)
 
 
 def warm(pipeline: str, settings_json: str) -> None:
@@ -82,27 +79,51 @@ def warm(pipeline: str, settings_json: str) -> None:
         log.error("model.not_loaded", pipeline=pipeline, error=type(error).__name__)
 
 
+@dataclass(slots=True)
 class _Steps:
-    """Which step is being done, for the reason of a failure."""
+    """How far a reading has come: the step that is being done, and what those before it gave."""
 
-    name = "open"
+    name: str = "open"
+    seconds: dict[str, float] = field(default_factory=dict)
+    outcome: Outcome | None = None
+    built: tuple[BuiltObject, ...] = ()
+    repairs: tuple[Reason, ...] = ()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self.name = name
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - began
 
 
-def _read_series(request: ReadRequest, steps: _Steps, began: float) -> ReadAnswer:
+def _read_series(request: ReadRequest, steps: _Steps) -> None:
     if not all(file.is_file() for file in request.files):
         raise refuse("engine.source_file_lost")
-    reader = _reader(request.pipeline, request.settings_json)
-    steps.name = "read"
-    opened = time.perf_counter()
-    reading = reader.read(request.files)
-    read = time.perf_counter()
-    steps.name = "report"
-    built: tuple[BuiltObject, ...] = ()
-    if reading.outcome.status != "not_read":
-        built = build(_case(request, catalogue()[request.pipeline], reading))
-    done = time.perf_counter()
-    seconds = {"open": opened - began, "read": read - opened, "report": done - read, "total": done - began}
-    return _answer(reading.outcome, built, seconds)
+    with steps.step("open"):
+        reader = _reader(request.pipeline, request.settings_json)
+    with steps.step("read"):
+        reading = reader.read(request.files)
+        steps.outcome = reading.outcome
+    if reading.outcome.status == "not_read":
+        return
+    with steps.step("report"):
+        steps.repairs = inherit(reading.headers[0]).repairs
+        steps.built = build(_case(request, catalogue()[request.pipeline], reading))
+
+
+def _outcome_of_failure(request: ReadRequest, steps: _Steps, error: Exception) -> Outcome:
+    """Make an answer of an error. A finding stays one, so that it raises its alert, even if no report can be made."""
+    reason = error.reason if isinstance(error, TriageError) else None
+    if reason is None:
+        # The message may hold values of the data set: only the places in the program are logged.
+        frames = traceback.extract_tb(error.__traceback__)[-FRAMES_LOGGED:]
+        where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        log.error("reading.failed", pipeline=request.pipeline, step=steps.name, error=type(error).__name__, where=where)
+        reason = Reason("pipeline.failed", {"step": steps.name, "error": type(error).__name__})
+    if steps.outcome is not None and steps.outcome.status == "finding":
+        return replace(steps.outcome, warnings=(*steps.outcome.warnings, reason))
+    return Outcome("not_read", reason=reason)
 
 
 @cache
@@ -135,6 +156,9 @@ def _case(request: ReadRequest, pipeline: Pipeline, reading: Reading) -> ReportC
     )
 
 
-def _answer(outcome: Outcome, built: tuple[BuiltObject, ...], seconds: dict[str, float]) -> ReadAnswer:
+def _answer(
+    outcome: Outcome, built: tuple[BuiltObject, ...], repairs: tuple[Reason, ...], seconds: dict[str, float]
+) -> ReadAnswer:
     rounded = {step: round(value, 4) for step, value in (dict(outcome.timings) | seconds).items()}
-    return ReadAnswer(outcome.status, outcome.score, outcome.model, outcome.as_json() | {"seconds": rounded}, built)
+    document = outcome.as_json() | {"seconds": rounded, "repairs": [repair.as_json() for repair in repairs]}
+    return ReadAnswer(outcome.status, outcome.score, outcome.model, document, built)

@@ -96,6 +96,25 @@ def test_exception_in_building_is_an_answer_too(request_of: ReadRequest, monkeyp
     assert (answer.status, reason["facts"]) == ("not_read", {"step": "report", "error": "KeyError"})
 
 
+def test_a_finding_stays_one_though_no_report_can_be_made(
+    request_of: ReadRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(case: object) -> Sequence[object]:
+        raise KeyError("a value of the data set")
+
+    class Bleeding:
+        def read(self, paths: Sequence[object]) -> object:
+            reading = opened.read(paths)
+            return replace(reading, outcome=replace(reading.outcome, status="finding", score=0.9))
+
+    opened = run._reader(request_of.pipeline, request_of.settings_json)
+    monkeypatch.setattr(run, "_reader", lambda *_: Bleeding())
+    monkeypatch.setattr(run, "build", broken)
+    answer = read_series(request_of)
+    assert (answer.status, answer.score, answer.objects) == ("finding", 0.9, ())
+    assert [warning["code"] for warning in answer.outcome["warnings"]] == ["pipeline.failed"]
+
+
 def test_warming_a_model_that_may_not_be_used_is_logged_and_harms_nothing() -> None:
     with capture_logs() as logs:
         run.warm("dummy", json.dumps({"behavior": "unverified"}))
