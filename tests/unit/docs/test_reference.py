@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from dicom_node import settings
 from docs import generate
+from pipelines.hemorrhage.evaluate import read_truth
 from tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -106,6 +107,27 @@ def test_commands_that_a_page_names_exist(page: Path) -> None:
         assert f"triage-node {name}" in commands, f"{page.name} names {line}"
         if rest and isinstance(commands[f"triage-node {name}"], click.Group):
             assert f"triage-node {name} {rest[0]}" in commands, f"{page.name} names {line}"
+
+
+@pytest.mark.parametrize(
+    ("page", "pattern", "before"),
+    [
+        ("README.md", r">> service\.toml <<'TOML'\n(.*?)^TOML$", generate.SERVICE_TOML.read_text(encoding="utf-8")),
+        ("docs/administrator.md", r"^```toml\n(.*?)^```$", ""),
+    ],
+)
+def test_configuration_that_a_page_shows_loads(page: str, pattern: str, before: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    (shown,) = re.findall(pattern, text, re.DOTALL | re.MULTILINE)
+    parsed = settings.parse(before + shown)
+    assert (list(parsed.destinations), list(parsed.alerts)) == (["pacs"], ["oncall"])
+
+
+def test_truth_that_the_page_shows_is_read(tmp_path: Path) -> None:
+    page = (DOCS / "data_scientist.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^(patient,slices.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "truth.csv").write_text(table, encoding="utf-8")
+    assert [truth.is_positive for truth in read_truth(tmp_path)] == [True, False]
 
 
 def test_make_targets_that_the_pages_name_exist() -> None:
