@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from db.migrate import upgrade
 
@@ -61,6 +61,8 @@ def open_ledger(url: str) -> Ledger:
         upgrade(engine)
     except DBAPIError as error:
         raise LedgerError(str(error.orig)) from error
+    except (ImportError, ArgumentError, ValueError) as error:  # there is no driver for it, or it is no address at all
+        raise LedgerError(str(error)) from error
     return Ledger(engine)
 
 

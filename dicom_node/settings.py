@@ -52,6 +52,12 @@ def _ae_title(value: str) -> str:
     return value.strip()
 
 
+def _database_url(value: str) -> str:
+    if value and not re.match(r"\w+(\+\w+)?://", value):
+        raise ValueError("it is no SQLAlchemy URL, such as postgresql+psycopg://user@host/triage")
+    return value
+
+
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -70,7 +76,7 @@ class Node(Table):
     host: str = "0.0.0.0"
     port: Port = 11112
     spool: Path = Path("spool")
-    database: str = ""
+    database: Annotated[str, AfterValidator(_database_url)] = ""
     """SQLAlchemy URL; empty means SQLite in the spool."""
     language: Literal["en"] = "en"
     institution_name: str = ""

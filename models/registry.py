@@ -77,6 +77,8 @@ def manifest_of(name: str, folder: Path = WEIGHTS_FOLDER) -> Manifest:
         return Manifest.from_json((folder / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UnverifiedModelError(f"model {name}: {type(error).__name__}") from error
+    except UnverifiedModelError as error:
+        raise UnverifiedModelError(f"model {name}: {error}") from error
 
 
 def verify(name: str, folder: Path = WEIGHTS_FOLDER) -> Model:

@@ -19,7 +19,7 @@ def audit() -> None:
 @click.option("--study", default="", metavar="UID", help="Only events of this study.")
 @click.option("--event", default="", help="Only events whose name begins so, such as `delivery.`.")
 @click.option("--after", default=0, metavar="NUMBER", help="Only events after this one.")
-@click.option("--limit", type=int, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
 @with_json
 @with_settings
 def list_(*, settings: Settings, study: str, event: str, after: int, limit: int | None, as_json: bool) -> None:

@@ -136,6 +136,8 @@ def _alerts(settings: Settings) -> Iterator[Line]:
 
 
 def _models() -> Iterator[Line]:
+    if not registry.names():
+        yield Line("models", "failed", "there are none", "Install the program again, with its weights.")
     for name in registry.names():
         try:
             model = registry.verify(name)

@@ -15,7 +15,6 @@ from typing import Any, ParamSpec, TypeVar
 import click
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.engine import make_url
 
 from db.connect import Ledger, LedgerError, open_ledger
 from dicom_node import settings as configuration
@@ -76,10 +75,11 @@ class Group(click.Group):
 @contextmanager
 def ledger_of(settings: Settings) -> Iterator[Ledger]:
     """The node's ledger. Ends the command where there is none yet: looking must not make one."""
-    url = make_url(settings.node.database_url)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        raise click.ClickException(f"There is no ledger at {url.database} yet; `triage-node serve` makes it.")
-    ledger = open_ledger(settings.node.database_url)
+    url = settings.node.database_url
+    file = url.removeprefix("sqlite:///")
+    if file != url and not Path(file).exists():
+        raise click.ClickException(f"There is no ledger at {file} yet; `triage-node serve` makes it.")
+    ledger = open_ledger(url)
     try:
         yield ledger
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dicom_node.cli.common import Group
+from dicom_node.telemetry import configure_logging
 
 COMMANDS = {
     "serve": "serve",
@@ -45,11 +46,13 @@ class _Commands(Group):
 
 @click.command(cls=_Commands)
 @click.version_option(package_name="triage-node")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Read studies as they arrive, return findings to the PACS, alert the on-call physician.
 
     For research and quality work; not a medical device.
     """
+    configure_logging(context.invoked_subcommand or "")
 
 
 if __name__ == "__main__":

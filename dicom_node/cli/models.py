@@ -17,7 +17,10 @@ def models() -> None:
 @with_json
 def list_(*, as_json: bool) -> None:
     """List the models that have a manifest."""
-    rows = [registry.manifest_of(name) for name in registry.names()]
+    try:
+        rows = [registry.manifest_of(name) for name in registry.names()]
+    except registry.UnverifiedModelError as error:
+        raise click.ClickException(f"{error}; `triage-node models verify` looks at each.") from error
     print_rows(rows, ("name", "version", "architecture", "licence", "intended_use"), as_json=as_json, title="models")
 
 
@@ -28,7 +31,11 @@ def show(*, name: str, as_json: bool) -> None:
     """Show the manifest of one model."""
     if name not in registry.names():
         raise click.ClickException(f"There is no model {name}; there are: {', '.join(registry.names()) or 'none'}.")
-    print_fields(registry.manifest_of(name), as_json=as_json)
+    try:
+        manifest = registry.manifest_of(name)
+    except registry.UnverifiedModelError as error:
+        raise click.ClickException(str(error)) from error
+    print_fields(manifest, as_json=as_json)
 
 
 @models.command()

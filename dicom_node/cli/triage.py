@@ -17,7 +17,6 @@ from dicom_node.identity import equipment
 from dicom_node.route.explain import SeriesExplanation, explain
 from dicom_node.settings import Settings
 from dicom_node.spool import sha256_of
-from dicom_node.telemetry import configure_logging
 from pipelines.catalogue import catalogue
 from pipelines.reasons import Reason
 
@@ -33,8 +32,7 @@ from pipelines.reasons import Reason
 def triage(
     *, settings: Settings, paths: tuple[Path, ...], pipeline: str | None, out: Path | None, as_json: bool
 ) -> None:
-    """Read series from files. Exit 1 when a series that should have been read was not."""
-    configure_logging("triage")
+    """Read series from files. Exit 1 when a series that should have been read was not, or no file can be read."""
     if pipeline is not None and pipeline not in catalogue():
         raise click.UsageError(f"There is no pipeline {pipeline}; there are: {', '.join(catalogue())}.")
     explanation = explain(paths, settings)
@@ -50,7 +48,7 @@ def triage(
         _print(entries)
         for file in explanation.files:
             console.print(f"[red]✗[/red] {file.path}: {file.reason.text}", soft_wrap=True)
-    if any(entry["status"] == "not_read" for entry in entries):
+    if any(entry["status"] == "not_read" for entry in entries) or (files and not entries):
         raise SystemExit(ANSWER_IS_NO)
 
 
@@ -126,7 +124,8 @@ def _texts(entry: Mapping[str, Any]) -> Iterator[str]:
         yield entry["reason"]["text"]
     for finding in entry["findings"]:
         measured = f"{finding['volume_ml']:.1f} mL, " if "volume_ml" in finding else ""
-        yield f"{finding['label']}, {measured}{finding['side']}, certainty {finding['certainty']:.2f}"
+        side = f"{finding['side']}, " if finding["side"] else ""
+        yield f"{finding['label']}, {measured}{side}certainty {finding['certainty']:.2f}"
     for warning in entry["warnings"]:
         yield f"Note: {warning['text']}"
     for one in entry["objects"]:

@@ -101,6 +101,12 @@ def test_a_file_that_is_no_database_is_a_ledger_error(tmp_path: Path, content: b
         open_ledger(f"sqlite:///{file}")
 
 
+@pytest.mark.parametrize("url", ["postgresql+nodriver://host/triage", "postgresql://host:port/triage", "no url"])
+def test_a_database_that_cannot_be_used_is_a_ledger_error(url: str) -> None:
+    with pytest.raises(LedgerError):
+        open_ledger(url)
+
+
 def test_an_empty_ledger_becomes_what_the_schema_says(ledger: Ledger, tmp_path: Path) -> None:
     with ledger.read() as connection:
         assert set(inspect(connection).get_table_names()) == {*metadata.tables, "alembic_version"}

@@ -96,6 +96,7 @@ kind = "dimsy"
         f'[alerts.oncall]\nchannels = [["json://user:{SECRET}@host"]]',
         f'[alerts.oncall]\nstatuses = ["json://user:{SECRET}@host"]\nchannels = ["json://a"]',
         f'[node]\ndatabase = ["postgresql://user:{SECRET}@host/triage"]',
+        f'[node]\ndatabase = "user:{SECRET}@host"',
     ],
 )
 def test_secrets_are_not_told(tmp_path: Path, text: str) -> None:
