@@ -280,7 +280,8 @@ class Pending:
             return None
         except KilledWorker as error:
             raise self._death(error.last_worker.address) from error
-        except CancelledError as error:
+        except (CancelledError, UnboundLocalError) as error:
+            # The second is what Dask's `sync` ends in when its connection closes while it waits.
             raise EngineUnavailableError("the engine went away") from error
         for worker, key in list(self._connection.reads.items()):
             if key == self._key:
