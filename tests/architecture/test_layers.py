@@ -80,8 +80,15 @@ def test_every_audit_event_is_one_of_the_closed_set() -> None:
 
 
 def test_every_audit_event_is_written_somewhere() -> None:
-    elsewhere = {text for path in SOURCES if path.name != "events.py" for text in literals(path)}
-    assert EVENTS.keys() - elsewhere == set()
+    elsewhere = [set(literals(path)) for path in SOURCES if path.name != "events.py"]
+    missing = [name for name in EVENTS if not any(is_written(name, texts) for texts in elsewhere)]
+    assert missing == []
+
+
+def is_written(event: str, texts: set[str]) -> bool:
+    """Whether a module writes it, in one piece or put together of its room and its last word."""
+    room, _, word = event.partition(".")
+    return event in texts or {f"{room}.", word} <= texts
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
