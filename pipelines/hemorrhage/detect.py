@@ -1,8 +1,8 @@
 """The network at work: a prepared stack becomes blood on every source slice and a calibrated score.
 
-What a score is made of (`reference`: what a trial on patients had shown): blood counts only inside the skull, smoothed,
-at its most certain place; half of the score is that place as it is, half is what it has over its mirror image, since
-most false alarms come in pairs.
+What a score is made of, as a trial on patients had shown: blood counts only inside the skull, smoothed, at its most
+certain place; half of the score is that place as it is, half is what it has over its mirror image, since most false
+alarms come in pairs.
 """
 
 from __future__ import annotations
@@ -36,10 +36,13 @@ _LEAST = 1e-4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Maps:
-    """What the network says on the working stack, float32 `[slice, row, column]`, 0 to 1: blood, inside the skull."""
+    """What the network says on the working stack `[slice, row, column]`.
+
+    `inside` is bool: the intracranial space in one piece. `blood` is float32, 0 to 1, and 0 outside of it.
+    """
 
     blood: Stack
-    inside: Stack
+    inside: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,20 +93,21 @@ class Detector:
         scores = [self.calibration.score(float(value)) for value in by_slice]
         owner = {k: w for w, group in enumerate(prepared.members) for k in group}
         extents = np.gradient(prepared.position_mm) if len(by_slice) > 1 else np.ones(1)
-        seen = (maps.inside > 0.5).sum(axis=(1, 2)) * np.abs(extents) * prepare.WORKING_MM**2 / 1000
+        seen = maps.inside.sum(axis=(1, 2)) * np.abs(extents) * prepare.WORKING_MM**2 / 1000
         return Detection(
-            prepare.to_source(prepared, maps.blood * (maps.inside > 0.5)),
+            prepare.to_source(prepared, maps.blood),
             max(scores),
             tuple(scores[owner[k]] for k in range(len(prepared.volume.plane))),
             float(seen.sum()),
         )
 
     def maps(self, stack: Stack, position_mm: NDArray[np.float64]) -> Maps:
-        """Both maps: the mean over the stack and its mirror image."""
+        """Both maps, each the mean over the stack and its mirror image."""
         straight = self._forward(stack, position_mm)
         mirrored = self._forward(np.ascontiguousarray(stack[..., ::-1]), position_mm)[..., ::-1]
         mean = (straight + mirrored) / 2
-        return Maps(np.ascontiguousarray(mean[:, 0]), np.ascontiguousarray(mean[:, 1]))
+        inside = _largest_pieces(mean[:, 1] > 0.5)
+        return Maps(mean[:, 0] * inside, inside)
 
     def _forward(self, stack: Stack, position_mm: NDArray[np.float64]) -> NDArray[np.float32]:
         import torch  # noqa: PLC0415  heavy: only where a network runs
@@ -118,11 +122,18 @@ class Detector:
         return np.concatenate(made)
 
 
+def _largest_pieces(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pieces of at least a fifth of the largest: patches of muscle are not inside the skull."""
+    pieces, _ = ndimage.label(inside)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes > 0.2 * sizes.max())[pieces])
+
+
 def evidence_by_slice(maps: Maps) -> NDArray[np.float64]:
     """The log odds of the most certain smoothed place inside the skull of each slice, half of it over its mirror."""
-    blood = maps.blood * (maps.inside > 0.5)
     sigma = _SMOOTHING_MM / prepare.WORKING_MM
-    smooth = ndimage.gaussian_filter(blood, (0.4, sigma, sigma))
+    smooth = ndimage.gaussian_filter(maps.blood, (0.4, sigma, sigma))
     over_mirror = smooth - smooth[..., ::-1]
     peak = (smooth.max(axis=(1, 2)) + over_mirror.max(axis=(1, 2))) / 2
     peak = np.clip(peak, _LEAST, 1 - _LEAST).astype(np.float64)

@@ -20,7 +20,7 @@ from pipelines.hemorrhage.validate import Floats, Reading
 
 VERSION = "0.1.0"
 CALIBRATION_SEED = 41
-CALIBRATION_CASES = 160
+CALIBRATION_CASES = 75
 _PIXEL_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 _WANTED_SPECIFICITY = 0.95
 _UNSURE_SPECIFICITY = 0.88
@@ -37,7 +37,7 @@ def publish(training: Training, arguments: dict[str, Any], anatomy: Path, weight
     readings = validate.read_cases(detector, heads, CALIBRATION_SEED, CALIBRATION_CASES, _PIXEL_THRESHOLDS)
     calibration = calibrate(readings)
     log.info("measuring")
-    figures = validate.figures(replace(detector, calibration=calibration), anatomy)
+    figures = validate.figures(replace(detector, calibration=calibration), heads, anatomy)
     weights.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().float().contiguous() for name, value in training.network.state_dict().items()}
     held = save(state)
