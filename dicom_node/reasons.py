@@ -190,7 +190,7 @@ add_rows(
     ),
     ReasonRow(
         "engine.source_file_lost",
-        "A file of the spool is missing or was changed.",
+        "A file of the spool is missing.",
         "Restore the spool, or send the series again.",
         retry="person",
         severity="critical",

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 import structlog
@@ -30,8 +31,21 @@ def _without_values(_logger: object, _method: str, event: structlog.typing.Event
     return event
 
 
+def _note_warning(  # noqa: PLR0917  the signature is Python's
+    message: Warning | str,  # noqa: ARG001  it may hold values of a data set
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """A Python warning as its kind and its place."""
+    structlog.get_logger().warning("library.warned", kind=category.__name__, where=f"{Path(filename).name}:{lineno}")
+
+
 def configure_logging(role: str) -> None:
     """Send every log of this process through structlog. Libraries speak from WARNING on: below it they print data."""
+    warnings.showwarning = _note_warning
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -6,7 +6,15 @@ import click
 
 from db import audit as trail
 from dicom_node.audit.events import EVENTS
-from dicom_node.cli.common import ANSWER_IS_NO, console, ledger_of, print_json, print_rows, with_json, with_settings
+from dicom_node.cli.common import (
+    ANSWER_IS_NO,
+    ledger_of,
+    print_json,
+    print_rows,
+    say,
+    with_json,
+    with_settings,
+)
 from dicom_node.settings import Settings
 
 
@@ -40,9 +48,9 @@ def verify(*, settings: Settings, as_json: bool) -> None:
         problem = None if broken is None else {"sequence": broken.sequence, "problem": broken.problem}
         print_json({"holds": broken is None, "events": count, "last_hash": last_hash, "break": problem})
     elif broken is None:
-        console.print(f"[green]✓[/green] The chain of {count} events holds. Last hash: {last_hash}", soft_wrap=True)
+        say(f"The chain of {count} events holds. Last hash: {last_hash}", "ok")
     else:
-        console.print(f"[red]✗[/red] The chain breaks at event {broken.sequence}: {broken.problem}.")
+        say(f"The chain breaks at event {broken.sequence}: {broken.problem}.", "failed")
     if broken is not None:
         raise SystemExit(ANSWER_IS_NO)
 

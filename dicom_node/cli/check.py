@@ -15,7 +15,7 @@ from db import audit
 from db.connect import LedgerError, open_ledger
 from dicom_node import settings as configuration
 from dicom_node.alert.verbs import check_channels
-from dicom_node.cli.common import ANSWER_IS_NO, WRONG_USAGE, console, print_rows, with_json
+from dicom_node.cli.common import ANSWER_IS_NO, WRONG_USAGE, print_rows, say, with_json
 from dicom_node.deliver.verbs import check_destination
 from dicom_node.process import published
 from dicom_node.settings import ConfigurationError, Settings
@@ -25,7 +25,6 @@ from pipelines.catalogue import catalogue
 from pipelines.reasons import TriageError
 
 Verdict = Literal["ok", "warning", "failed"]
-_SIGNS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "failed": "[red]✗[/red]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +150,6 @@ def _print(lines: list[Line], *, as_json: bool) -> None:
         print_rows(lines, (), as_json=True, title="checks")
         return
     for line in lines:
-        console.print(f"{_SIGNS[line.verdict]} [bold]{line.subject}[/bold]: {line.detail}", soft_wrap=True)
+        say(f"{line.subject}: {line.detail}", line.verdict)
         if line.verdict != "ok" and line.remedy:
-            console.print(f"  {line.remedy}", soft_wrap=True)
+            say(line.remedy, indent=2)

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from db.connect import Ledger, LedgerError, open_ledger
 from dicom_node import settings as configuration
@@ -30,8 +31,25 @@ R = TypeVar("R")
 PIPED_WIDTH = 400
 """Into a pipe or a file, rows are not folded to the width of a terminal."""
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-errors = Console(stderr=True, highlight=False)
+# Without markup: what is printed may come from files and senders, and `[node]` is no tag.
+console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+errors = Console(stderr=True, highlight=False, markup=False)
+
+Sign = Literal["ok", "warning", "failed", "ignored"]
+_SIGNS: Mapping[Sign, tuple[str, str]] = {
+    "ok": ("✓ ", "green"),
+    "warning": ("! ", "yellow"),
+    "failed": ("✗ ", "red"),
+    "ignored": ("– ", "dim"),
+}
+
+
+def say(text: str, sign: Sign | None = None, *, indent: int = 0, style: str = "", to: Console = console) -> None:
+    """Print one line, behind a sign that says how it stands."""
+    line = Text(" " * indent)
+    if sign is not None:
+        line.append(*_SIGNS[sign])
+    to.print(line.append(text, style), soft_wrap=True)
 
 
 def with_settings(command: Callable[..., R]) -> Callable[..., R]:
@@ -62,13 +80,14 @@ class Group(click.Group):
             return super().invoke(context)
         except ConfigurationError as error:
             for problem in error.problems:
-                errors.print(f"[red]✗[/red] {error.reason.facts['file']}: {problem}", soft_wrap=True)
+                say(f"{error.reason.facts['file']}: {problem}", "failed", to=errors)
             context.exit(WRONG_USAGE)
         except TriageError as error:
-            errors.print(f"[red]✗[/red] {error.reason.text}\n  {error.reason.row.remedy}", soft_wrap=True)
+            say(error.reason.text, "failed", to=errors)
+            say(error.reason.row.remedy, indent=2, to=errors)
             context.exit(ANSWER_IS_NO)
         except LedgerError as error:
-            errors.print(f"[red]✗[/red] The ledger cannot be used: {error}", soft_wrap=True)
+            say(f"The ledger cannot be used: {error}", "failed", to=errors)
             context.exit(ANSWER_IS_NO)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from dicom_node.cli.common import ANSWER_IS_NO, console, errors
-from dicom_node.demonstration.run import demonstrate, timeline
+from dicom_node.cli.common import ANSWER_IS_NO, errors, say
+from dicom_node.demonstration.run import Line, demonstrate
 
 
 @click.command()
@@ -34,11 +34,12 @@ def demo(*, keep: bool, out: Path) -> None:
     try:
         lines = demonstrate(folder, out, Path(data) if data else None, _tell)
     except RuntimeError as error:
-        errors.print(f"[red]✗[/red] The demonstration stopped: {error}. Its logs are in {folder}.", soft_wrap=True)
+        say(f"The demonstration stopped: {error}. Its logs are in {folder}.", "failed", to=errors)
         raise SystemExit(ANSWER_IS_NO) from error
-    console.print(timeline(lines))
+    for line in lines:
+        _print(line)
     if keep:
-        console.print(f"Kept: {folder}", soft_wrap=True)
+        say(f"Kept: {folder}")
     else:
         shutil.rmtree(folder)
     if any(line.problems for line in lines):
@@ -46,4 +47,21 @@ def demo(*, keep: bool, out: Path) -> None:
 
 
 def _tell(text: str) -> None:
-    console.print(f"[dim]·[/dim] {text}")
+    say(f"· {text}")
+
+
+def _print(line: Line) -> None:
+    """The timeline of one study."""
+    say(f"{line.case.name}, {line.images} images", "failed" if line.problems else "ok", style="bold")
+    say("0.00 s  last image stored, association released", indent=4)
+    moments = [
+        (line.seconds_to_alert, "alert at the on-call physician's webhook"),
+        (line.seconds_to_pacs, f"results in the PACS: {' '.join(line.in_pacs)}"),
+    ]
+    for seconds, what in sorted((seconds, what) for seconds, what in moments if seconds is not None):
+        say(f"{seconds:.2f} s  {what}", indent=4)
+    say(f"answer: {line.answer.replace('_', ' ')}. {line.detail}", indent=4)
+    for problem in line.problems:
+        say(problem, "failed", indent=4)
+    if line.picture:
+        say(f"picture: {line.picture}", indent=4)

@@ -8,7 +8,7 @@ import click
 from rich.progress import Progress
 from rich.table import Table
 
-from dicom_node.cli.common import console, errors, print_json, with_json, with_settings
+from dicom_node.cli.common import console, errors, print_json, say, with_json, with_settings
 from dicom_node.settings import Settings
 from models.evaluation.classification import Interval
 from pipelines.catalogue import catalogue
@@ -56,7 +56,7 @@ def _print(report: EvaluationReport) -> None:
     seconds = sum(case.seconds for case in report.cases)
     console.print(f"{len(report.cases)} patients in {seconds:.0f} s, {len(report.not_read)} not read")
     for case in report.not_read:
-        console.print(f"  not read: {case.truth.patient}: {case.reason.text if case.reason else ''}", soft_wrap=True)
+        say(f"not read: {case.truth.patient}: {case.reason.text if case.reason else ''}", indent=2)
 
 
 def _number(value: float | None) -> str:

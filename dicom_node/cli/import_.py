@@ -8,7 +8,7 @@ import click
 from rich.progress import track
 
 from db.connect import open_ledger
-from dicom_node.cli.common import ANSWER_IS_NO, console, errors, print_json, with_json, with_settings
+from dicom_node.cli.common import ANSWER_IS_NO, console, errors, print_json, say, with_json, with_settings
 from dicom_node.clock import utc_now
 from dicom_node.receive.importing import import_files
 from dicom_node.service.wake import Notifier
@@ -42,6 +42,6 @@ def import_(*, settings: Settings, paths: tuple[Path, ...], as_json: bool) -> No
     else:
         console.print(f"Took {len(imported) - len(refused)} of {len(imported)} files.")
         for path, reason in refused:
-            console.print(f"[red]✗[/red] {path}: {reason.text}", soft_wrap=True)
+            say(f"{path}: {reason.text}", "failed")
     if refused:
         raise SystemExit(ANSWER_IS_NO)

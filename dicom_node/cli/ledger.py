@@ -22,6 +22,7 @@ from dicom_node.cli.common import (
     print_fields,
     print_json,
     print_rows,
+    say,
     with_json,
     with_settings,
 )
@@ -224,8 +225,10 @@ def test_alert(*, settings: Settings, rule: str) -> None:
         raise click.UsageError(f"There is no alert rule {rule}; there are: {', '.join(settings.alerts) or 'none'}.")
     answers = send_test(rule, settings, utc_now())
     for answer in answers:
-        told = "[green]✓[/green] took the message" if answer.reason is None else f"[red]✗[/red] {answer.reason.text}"
-        console.print(f"{answer.channel}: {told}")
+        if answer.reason is None:
+            say(f"{answer.channel}: took the message", "ok")
+        else:
+            say(f"{answer.channel}: {answer.reason.text}", "failed")
     if any(answer.reason is not None for answer in answers):
         raise SystemExit(ANSWER_IS_NO)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dicom_node.cli.common import ANSWER_IS_NO, console, print_fields, print_json, print_rows, with_json
+from dicom_node.cli.common import ANSWER_IS_NO, print_fields, print_json, print_rows, say, with_json
 from models import registry
 
 
@@ -53,6 +53,6 @@ def verify(*, as_json: bool) -> None:
         print_json([{"name": name, "verified": not problem, "problem": problem} for name, problem in verdicts.items()])
     else:
         for name, problem in verdicts.items():
-            console.print(f"[red]✗[/red] {problem}" if problem else f"[green]✓[/green] {name}")
+            say(problem or name, "failed" if problem else "ok")
     if any(verdicts.values()) or not verdicts:
         raise SystemExit(ANSWER_IS_NO)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 from rich.progress import Progress
 
-from dicom_node.cli.common import console, errors, print_json, with_json
+from dicom_node.cli.common import errors, print_json, say, with_json
 from pipelines.phantom.head.bleeds import Kind
 from pipelines.phantom.head.study import Kernel, PhantomOptions, make_study
 
@@ -50,4 +50,4 @@ def head(*, out: Path, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(made.truth)
     else:
-        console.print(f"Wrote {len(made.files)} images and truth.json to {out}.", soft_wrap=True)
+        say(f"Wrote {len(made.files)} images and truth.json to {out}.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dicom_node.cli.common import console, print_json, with_json, with_settings
+from dicom_node.cli.common import print_json, say, with_json, with_settings
 from dicom_node.route.explain import Explanation, SeriesExplanation, explain
 from dicom_node.route.policy import Failure
 from dicom_node.settings import Settings
@@ -23,25 +23,25 @@ def route(*, settings: Settings, paths: tuple[Path, ...], as_json: bool) -> None
         print_json(_document(explanation))
         return
     for study in explanation.studies:
-        console.print(f"[bold]study[/bold] {study.study_instance_uid}")
+        say(f"study {study.study_instance_uid}", style="bold")
         for series in study.series:
             _print_series(series)
     for file in explanation.files:
-        console.print(f"[red]✗[/red] {file.path}: {file.reason.text}", soft_wrap=True)
+        say(f"{file.path}: {file.reason.text}", "failed")
 
 
 def _print_series(series: SeriesExplanation) -> None:
     name = series.series_description or series.series_instance_uid
     count = f"{len(series.paths)} instance{'s' if len(series.paths) != 1 else ''}"
     if series.reason is None:
-        console.print(f"  [green]✓[/green] {name} ({count}): {series.pipeline}, {series.priority}, by {series.rule}")
+        say(f"{name} ({count}): {series.pipeline}, {series.priority}, by {series.rule}", "ok", indent=2)
     else:
-        console.print(f"  [dim]–[/dim] {name} ({count}): ignored. {series.reason.text}", soft_wrap=True)
+        say(f"{name} ({count}): ignored. {series.reason.text}", "ignored", indent=2)
     if series.reason is None or series.reason.code != "route.no_rule":
         return
     for rule in series.rules:
         for failure in rule.failures:
-            console.print(f"      [dim]not {rule.rule}: {_text(failure)}[/dim]", soft_wrap=True)
+            say(f"not {rule.rule}: {_text(failure)}", indent=6, style="dim")
 
 
 def _text(failure: Failure) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -22,4 +23,5 @@ def serve(config: Path | None, role: str | None, slot: int) -> None:
     file = configuration.find_file(config)
     settings = configuration.load(file)
     configure_logging(role or "supervisor")
+    os.umask(0o077)  # the spool and the ledger hold patients' data
     sys.exit(roles.ROLES[role](settings, slot) if role else Supervisor(file, settings).run())

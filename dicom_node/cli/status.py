@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from db import status as ledger_status
-from dicom_node.cli.common import console, ledger_of, print_json, with_json, with_settings
+from dicom_node.cli.common import console, ledger_of, print_json, say, with_json, with_settings
 from dicom_node.process import published
 from dicom_node.settings import Settings
 from dicom_node.spool import Spool
@@ -26,7 +26,7 @@ def status(*, settings: Settings, as_json: bool) -> None:
     if running:
         console.print("Running: " + ", ".join(f"{name} (process {facts['pid']})" for name, facts in running.items()))
     else:
-        console.print("[yellow]Not running.[/yellow]")
+        say("Not running.", "warning")
     for subject, states in counts.items():
         told = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items()) or "none"
         console.print(f"{subject}: {told}")

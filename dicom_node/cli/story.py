@@ -9,7 +9,7 @@ import click
 from db import audit as trail
 from db import studies as study_rows
 from dicom_node.audit.events import EVENTS
-from dicom_node.cli.common import ANSWER_IS_NO, console, errors, ledger_of, print_json, with_json, with_settings
+from dicom_node.cli.common import ANSWER_IS_NO, errors, ledger_of, print_json, say, with_json, with_settings
 from dicom_node.settings import Settings
 
 
@@ -34,7 +34,7 @@ def story(*, settings: Settings, uid: str, as_json: bool) -> None:
         return
     for line in told:
         moment = line["at"].astimezone().strftime("%H:%M:%S.%f")[:-3]
-        console.print(f"[bold]{moment}[/bold] {line['meaning']}")
+        say(f"{moment} {line['meaning']}", style="bold")
         for name, value in line["facts"].items():
             shown = value.get("text", value) if isinstance(value, dict) else value
-            console.print(f"             [dim]{name.replace('_', ' ')}:[/dim] {shown}", soft_wrap=True)
+            say(f"{name.replace('_', ' ')}: {shown}", indent=13)

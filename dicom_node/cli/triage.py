@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.progress import track
 
-from dicom_node.cli.common import ANSWER_IS_NO, console, errors, print_json, with_json, with_settings
+from dicom_node.cli.common import ANSWER_IS_NO, Sign, errors, print_json, say, with_json, with_settings
 from dicom_node.dispatch.run import ReadAnswer, ReadRequest, read_series
 from dicom_node.identity import equipment
 from dicom_node.route.explain import SeriesExplanation, explain
@@ -47,7 +47,7 @@ def triage(
     else:
         _print(entries)
         for file in explanation.files:
-            console.print(f"[red]✗[/red] {file.path}: {file.reason.text}", soft_wrap=True)
+            say(f"{file.path}: {file.reason.text}", "failed")
     if any(entry["status"] == "not_read" for entry in entries) or (files and not entries):
         raise SystemExit(ANSWER_IS_NO)
 
@@ -108,15 +108,14 @@ def _write(answer: ReadAnswer, out: Path | None) -> Iterator[str | None]:
 
 
 def _print(entries: Sequence[Mapping[str, Any]]) -> None:
-    colours = {"finding": "red", "unsure": "yellow", "clean": "green"}
+    signs: Mapping[str, Sign] = {"finding": "failed", "unsure": "warning", "clean": "ok"}
     for entry in entries:
         status = str(entry["status"])
-        score = entry["score"]
-        shown = f"[{colours.get(status, 'dim')}]{status.replace('_', ' ')}[/]"
         name = entry["series_description"] or entry["series_instance_uid"]
-        console.print(f"{shown} {name}" + ("" if score is None else f" (score {score:.2f})"), soft_wrap=True)
+        score = "" if entry["score"] is None else f" (score {entry['score']:.2f})"
+        say(f"{status.replace('_', ' ')}: {name}{score}", signs.get(status, "ignored"))
         for text in _texts(entry):
-            console.print(f"    {text}", soft_wrap=True)
+            say(text, indent=4)
 
 
 def _texts(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -130,4 +129,4 @@ def _texts(entry: Mapping[str, Any]) -> Iterator[str]:
         yield f"Note: {warning['text']}"
     for one in entry["objects"]:
         if one["path"]:
-            yield f"[dim]{one['path']}[/dim]"
+            yield one["path"]

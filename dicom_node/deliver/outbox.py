@@ -195,7 +195,8 @@ class Outbox:
             facts={key: value for key, value in facts.items() if value is not None},
         )
         study = token(one.study_instance_uid)
-        log.info(f"delivery.{one.state}", destination=self._destination, kind=one.kind, study=study)
+        tell = log.info if reason is None else log.warning
+        tell(f"delivery.{one.state}", destination=self._destination, kind=one.kind, study=study)
 
 
 def _attempts_of(failed: Sequence[Delivery]) -> int:

@@ -11,7 +11,6 @@ from typing import Literal
 
 import pydicom
 from PIL import Image
-from rich.table import Table
 
 from db import deliveries as delivery_rows
 from db import studies as study_rows
@@ -224,27 +223,3 @@ def _picture(stand: _Stand, files: Sequence[str], case: Case) -> Path | None:
     picture = stand.pictures / f"{case.name.replace(' ', '_')}.png"
     Image.fromarray(image.pixel_array).save(picture)
     return picture
-
-
-def timeline(lines: Sequence[Line]) -> Table:
-    """What happened to each study, for people."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column()
-    table.add_column(justify="right", style="bold")
-    table.add_column(overflow="fold")
-    for line in lines:
-        sign = "[red]✗[/red]" if line.problems else "[green]✓[/green]"
-        table.add_row(sign, "", f"[bold]{line.case.name}[/bold], {line.images} images")
-        table.add_row("", "0.00 s", "last image stored, association released")
-        moments = [
-            (line.seconds_to_alert, "alert at the on-call physician's webhook"),
-            (line.seconds_to_pacs, f"results in the PACS: {' '.join(line.in_pacs)}"),
-        ]
-        for seconds, what in sorted((seconds, what) for seconds, what in moments if seconds is not None):
-            table.add_row("", f"{seconds:.2f} s", what)
-        table.add_row("", "", f"answer: [bold]{line.answer.replace('_', ' ')}[/bold]. {line.detail}")
-        for problem in line.problems:
-            table.add_row("", "", f"[red]{problem}[/red]")
-        if line.picture:
-            table.add_row("", "", f"picture: {line.picture}")
-    return table

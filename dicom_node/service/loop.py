@@ -9,7 +9,8 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from db.connect import LedgerError
+import dicom_node.reasons  # noqa: F401  (enters the service's rows)
+from db.connect import LedgerError, LedgerRuleError
 from dicom_node.clock import Clock
 from pipelines.reasons import Reason, TriageError
 
@@ -72,9 +73,9 @@ def drive(
 def _carry_out(stage: Stage[Work], work: Work, clock: Clock) -> None:
     try:
         stage.carry_out(work, clock())
-    except LedgerError:
-        raise
     except Exception as error:  # the one place that may: whatever fails ends as a stated reason
+        if isinstance(error, LedgerError) and not isinstance(error, LedgerRuleError):
+            raise
         log.exception("stage.failed", stage=stage.name)
         facts = {"stage": stage.name, "error": type(error).__name__}
         reason = error.reason if isinstance(error, TriageError) else Reason("service.unexpected", facts)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,13 +116,19 @@ class Supervisor:
         self._start_all()
 
     def _stop_all(self) -> None:
-        for child in self._children:
-            child.process.terminate()
-        deadline = time.monotonic() + STOP_WITHIN_S
-        for child in self._children:
-            try:
-                child.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                log.error("process.killed", role=child.role, slot=child.slot)
-                child.process.kill()
-                child.process.wait()
+        """The engine goes last: a reading that loses its worker would look like one that brings workers down."""
+        for engine in (False, True):
+            _stop([child for child in self._children if (child.role == "work") == engine])
+
+
+def _stop(children: Sequence[_Child]) -> None:
+    for child in children:
+        child.process.terminate()
+    deadline = time.monotonic() + STOP_WITHIN_S
+    for child in children:
+        try:
+            child.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.error("process.killed", role=child.role, slot=child.slot)
+            child.process.kill()
+            child.process.wait()
