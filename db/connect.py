@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from db.migrate import upgrade
 
@@ -18,6 +18,10 @@ BUSY_TIMEOUT_S = 30.0
 
 class LedgerError(Exception):
     """The ledger could not be read or written; the message says why. Trying again later may help."""
+
+
+class LedgerRuleError(LedgerError):
+    """What was to be written breaks a rule of the schema: trying again does not help."""
 
 
 class Ledger:
@@ -50,6 +54,8 @@ class Ledger:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except IntegrityError as error:
+            raise LedgerRuleError(str(error.orig)) from error
         except DBAPIError as error:
             raise LedgerError(str(error.orig)) from error
 

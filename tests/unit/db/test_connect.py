@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
 from db import audit, connect
-from db.connect import Ledger, LedgerError, open_ledger
+from db.connect import Ledger, LedgerError, LedgerRuleError, open_ledger
 from db.schema import audit as audit_table
 from db.schema import metadata
 from tests.conftest import MovableClock
@@ -82,9 +82,9 @@ def test_a_locked_ledger_is_a_ledger_error(tmp_path: Path, monkeypatch: pytest.M
     other.close()
 
 
-def test_what_the_schema_forbids_is_a_ledger_error(ledger: Ledger) -> None:
+def test_what_the_schema_forbids_will_not_help_later(ledger: Ledger) -> None:
     statement = "INSERT INTO series VALUES ('2.25.1', 'no such study', 'CT', '')"
-    with pytest.raises(LedgerError, match="FOREIGN KEY"), ledger.write() as connection:
+    with pytest.raises(LedgerRuleError, match="FOREIGN KEY"), ledger.write() as connection:
         connection.execute(text(statement))
 
 

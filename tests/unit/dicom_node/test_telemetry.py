@@ -8,7 +8,7 @@ from dicom_node.telemetry import token
 
 PATIENT = "Doe^Jane"
 PROGRAM = f"""
-import logging, structlog
+import logging, structlog, warnings
 from dicom_node.telemetry import configure_logging
 configure_logging("test")
 log = structlog.get_logger()
@@ -21,6 +21,7 @@ except ValueError:
     logging.getLogger("library").exception("library failed")
 logging.getLogger("pynetdicom").info("data set of {PATIENT}")
 logging.getLogger("pynetdicom").warning("a warning")
+warnings.warn("Invalid value for VR PN: {PATIENT}")
 try:
     try:
         raise KeyError("{PATIENT}")
@@ -36,13 +37,14 @@ def test_logs_are_json_lines_on_standard_error_without_values() -> None:
     assert done.stdout == ""
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert [line["event"] for line in lines] == [
-        "series.complete", "stage.failed", "library failed", "a warning", "chained",
+        "series.complete", "stage.failed", "library failed", "a warning", "library.warned", "chained",
     ]  # fmt: skip
     assert {line["role"] for line in lines} == {"test"}
-    assert [line["level"] for line in lines] == ["info", "error", "error", "warning", "error"]
+    assert [line["level"] for line in lines] == ["info", "error", "error", "warning", "warning", "error"]
     assert all(line["timestamp"].endswith("Z") for line in lines)
-    assert [line.get("error") for line in lines] == [None, "ValueError", "ValueError", None, "RuntimeError"]
+    assert [line.get("error") for line in lines] == [None, "ValueError", "ValueError", None, None, "RuntimeError"]
     assert lines[1]["where"] == ["<string>:9 <module>"]
+    assert (lines[4]["kind"], lines[4]["where"]) == ("UserWarning", "<string>:15")
     assert PATIENT not in done.stderr
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from tests.system.conftest import free_port
 @pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
     """A command sets the logs of its process up, and its standard error ends with it."""
-    handlers = list(logging.root.handlers)
+    handlers, shown = list(logging.root.handlers), warnings.showwarning
     yield
+    warnings.showwarning = shown
     logging.root.handlers[:] = handlers
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import pytest
 import structlog
 
-from db.connect import LedgerError
+from db.connect import LedgerError, LedgerRuleError
 from dicom_node.service import loop
 from dicom_node.service.loop import POLL_S, drive
 from pipelines.reasons import Reason, refuse
@@ -175,6 +175,14 @@ def test_work_that_the_ledger_did_not_take_is_not_put_off(bench: Bench) -> None:
     bench.stage.fails = {"a": LedgerError("disk I/O error")}
     bench.run()
     assert bench.stage.put == []
+    assert bench.stage.done == ["b"]
+
+
+def test_work_that_breaks_a_rule_of_the_ledger_holds_up_nothing(bench: Bench) -> None:
+    bench.stage.waiting = ["a", "b"]
+    bench.stage.fails = {"a": LedgerRuleError("UNIQUE constraint failed")}
+    bench.run()
+    assert [(work, reason.code) for work, reason in bench.stage.put] == [("a", "service.unexpected")]
     assert bench.stage.done == ["b"]
 
 
