@@ -17,6 +17,9 @@ from pipelines.reasons import Reason, TriageError
 POLL_S = 2.0
 """How long a lost wake-up can cost."""
 
+SHORTEST_WAIT_S = 0.01
+"""Before work is looked for again that was due and could not be claimed."""
+
 LEDGER_BACKOFF_S = 1.0
 
 Work = TypeVar("Work")
@@ -66,7 +69,9 @@ def drive(
             log.error("ledger.unavailable", stage=stage.name, error=str(error))
             stop.wait(LEDGER_BACKOFF_S)
             continue
-        wait = POLL_S if due is None else min(POLL_S, max(0.0, (due - clock()).total_seconds()))
+        if stop.is_set():  # set before `wake` was cleared, it would cost a poll
+            return
+        wait = POLL_S if due is None else min(POLL_S, max(SHORTEST_WAIT_S, (due - clock()).total_seconds()))
         wake.wait(wait)
 
 
