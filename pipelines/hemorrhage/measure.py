@@ -22,6 +22,9 @@ from pipelines.volume import Volume
 
 Mask = NDArray[np.bool_]
 
+BONE_HU = 500
+"""Half-way between blood and the skull: a voxel from here on is more bone than blood, whatever the network says."""
+PURE_BLOOD_HU = 100
 EIGHT_NEIGHBOURS = np.ones((3, 3), np.bool_)
 MIDLINE_MM = 5.0
 """A bleed whose centre lies nearer to the midplane than this, and that stays near it, is a midline one."""
@@ -60,6 +63,7 @@ def find_bleeds(
     the bleed that the network is surest of gets it as certainty, the others a share in the ratio of their highest
     probabilities.
     """
+    probability = np.where(volume.hu < BONE_HU, probability, np.uint8(0))
     highest = int(probability.max())
     if highest == 0:
         return ()
@@ -192,8 +196,11 @@ def _region(label: NDArray[np.int32], number: int, slices: slice) -> Region:
 
 
 def _mean_hu(volume: Volume, region: Region) -> float:
-    values = [volume.hu[k][mask] for k, mask in zip(region.slice_index, region.mask, strict=True)]
-    return float(np.concatenate(values).mean())
+    """Mean of the voxels that no bone is mixed into, where there are any."""
+    held = zip(region.slice_index, region.mask, strict=True)
+    values = np.concatenate([volume.hu[k][mask] for k, mask in held])
+    pure = values[values < PURE_BLOOD_HU]
+    return float((pure if pure.size else values).mean())
 
 
 def _points(volume: Volume, region: Region) -> tuple[Floats, Floats]:

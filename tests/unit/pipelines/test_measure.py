@@ -125,6 +125,19 @@ def test_small_bleeds_are_left_out_but_never_the_only_one() -> None:
     assert len(bleeds(volume, small, least_ml=0.5)) == 1
 
 
+def test_bone_is_no_blood_and_does_not_raise_its_mean() -> None:
+    volume = stack(UNEVEN)
+    mask = ball(volume, (20, 0, 0), 12)
+    outer = mask & ~ball(volume, (20, 0, 0), 9)
+    between = mask & ~ball(volume, (20, 0, 0), 8) & ~outer
+    volume.hu[outer] = 900
+    volume.hu[between] = 300
+    found = bleeds(volume, mask)
+    assert len(found) == 1
+    assert found[0].measured("volume_ml") == pytest.approx(4 / 3 * np.pi * 9**3 / 1000, rel=0.08)
+    assert found[0].measured("mean_hu") == 60
+
+
 def test_below_the_cut_the_most_certain_voxels_are_shown() -> None:
     volume = stack(UNEVEN)
     probability = np.where(ball(volume, (20, 0, 0), 9), 80, 0).astype(np.uint8)
