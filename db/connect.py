@@ -72,6 +72,16 @@ def open_ledger(url: str) -> Ledger:
     return Ledger(engine)
 
 
+@contextmanager
+def opened_ledger(url: str) -> Iterator[Ledger]:
+    """The ledger at `url`, closed at the end. Raises `LedgerError`."""
+    ledger = open_ledger(url)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True)

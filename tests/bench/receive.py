@@ -161,7 +161,7 @@ def serve(port: int, folder: Path) -> None:
     """Run this node's receiver alone."""
     configure_logging("receive")
     node = {"port": port, "host": "127.0.0.1", "spool": folder}
-    sys.exit(receive(Settings.model_validate({"node": node}), 0))
+    sys.exit(receive.run(Settings.model_validate({"node": node}), 0))
 
 
 def serve_pynetdicom(port: int, folder: Path) -> None:

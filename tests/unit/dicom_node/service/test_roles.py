@@ -7,7 +7,7 @@ import pytest
 from db import audit, jobs
 from db.connect import Ledger
 from dicom_node.dispatch.engine import Engine
-from dicom_node.service import roles
+from dicom_node.service.roles import coordinate
 from dicom_node.settings import Settings, parse
 from dicom_node.spool import Spool
 from tests.conftest import MovableClock
@@ -29,7 +29,7 @@ channels = ["json://127.0.0.1/x"]
 
 
 def stages_of(settings: Settings, ledger: Ledger, spool: Spool) -> list[Any]:
-    return roles._stages(settings, ledger, spool, Engine(spool.root), lambda: None)
+    return coordinate._stages(settings, ledger, spool, Engine(spool.root), lambda: None)
 
 
 def test_every_step_behind_the_receiver_is_driven(ledger: Ledger, spool: Spool) -> None:
@@ -53,7 +53,7 @@ def test_every_stage_fits_the_loop_on_an_empty_ledger(ledger: Ledger, spool: Spo
 
 def test_the_start_is_noted_and_the_configuration_once(ledger: Ledger) -> None:
     for toml in ("", "", "[node]\nport = 5"):
-        roles._note_start(parse(toml), ledger)
+        coordinate._note_start(parse(toml), ledger)
     with ledger.read() as connection:
         events = [row.event for row in audit.rows(connection)]
         facts = audit.last_facts(connection, "configuration.loaded")
@@ -65,20 +65,20 @@ def test_the_start_is_noted_and_the_configuration_once(ledger: Ledger) -> None:
 def test_a_coordinator_that_starts_takes_over_orphans(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     released: list[object] = []
     monkeypatch.setattr(jobs, "release_orphans", lambda connection, *, now: released.append(now))
-    roles._note_start(Settings(), ledger)
+    coordinate._note_start(Settings(), ledger)
     assert len(released) == 1
 
 
 def test_a_stage_whose_thread_would_end_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
-    monkeypatch.setattr(roles.os, "_exit", codes.append)
+    monkeypatch.setattr(coordinate.os, "_exit", codes.append)
 
     class Broken:
         name = "broken"
 
-    roles._drive(Broken(), *[None] * 3)  # type: ignore[arg-type]
-    assert codes == [roles.FAILED]
+    coordinate._drive(Broken(), *[None] * 3)  # type: ignore[arg-type]
+    assert codes == [coordinate.FAILED]
 
 
 def test_the_roles_are_those_of_the_design() -> None:
-    assert set(roles.ROLES) == {"receive", "coordinate", "work"}
+    assert set(coordinate.ROLES) == {"receive", "coordinate", "work"}

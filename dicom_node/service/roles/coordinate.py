@@ -1,59 +1,41 @@
-"""The roles of the service, each run in processes of its own: receive, coordinate, work."""
+"""The `coordinate` role: every stage behind the receiver, each in a thread of its own."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
 
 from db import audit, jobs
-from db.connect import Ledger, open_ledger
+from db.connect import Ledger, opened_ledger
 from dicom_node.alert.stage import AlertStage, RaiseStage
 from dicom_node.assemble.stage import AssembleStage
 from dicom_node.clock import utc_now
 from dicom_node.deliver.stage import DeliverStage
-from dicom_node.dispatch.engine import Engine, serve_engine
+from dicom_node.dispatch.engine import Engine
 from dicom_node.dispatch.stage import DispatchStage
 from dicom_node.process import publish, stop_on_signals
-from dicom_node.receive.scp import serve_receiver
 from dicom_node.route.stage import RouteStage
 from dicom_node.service import loop, schedule, wake
-from dicom_node.service.supervisor import WRONG_USAGE
 from dicom_node.settings import Settings
 from dicom_node.spool import Spool
-from pipelines.reasons import TriageError
 
 log = structlog.get_logger()
 
 FAILED = 1
 
 
-def receive(settings: Settings, slot: int) -> int:
-    """Take images in until told to stop."""
-    stop = stop_on_signals()
-    with _ledger(settings) as ledger:
-        spool = Spool(settings.node.spool)
-        try:
-            serve_receiver(
-                settings, ledger, spool, slot, notify=wake.Notifier(settings.node.spool), clock=utc_now, stop=stop
-            )
-        except TriageError as error:
-            log.error("receiver.not_started", reason=error.reason.code, text=error.reason.text)
-            return WRONG_USAGE
-    return 0
-
-
-def coordinate(settings: Settings, slot: int) -> int:
+def run(settings: Settings, slot: int) -> int:
     """Run the stages behind the receiver until told to stop; waits first until no other coordinator runs."""
     with ExitStack() as stack:
         _become_leader(settings)
         stop = stop_on_signals()
-        ledger = stack.enter_context(_ledger(settings))
+        ledger = stack.enter_context(opened_ledger(settings.node.database_url))
         spool = Spool(settings.node.spool)
         _note_start(settings, ledger)
         engine = Engine(settings.node.spool)
@@ -83,24 +65,6 @@ def coordinate(settings: Settings, slot: int) -> int:
         with ledger.write() as connection:
             audit.append(connection, at=utc_now(), event="service.stopped", actor="coordinate")
     return 0
-
-
-def work(settings: Settings, _slot: int) -> int:
-    """Run the engine that reads until told to stop."""
-    serve_engine(settings, stop_on_signals(), wake.Notifier(settings.node.spool))
-    return 0
-
-
-ROLES: Mapping[str, Callable[[Settings, int], int]] = {"receive": receive, "coordinate": coordinate, "work": work}
-
-
-@contextmanager
-def _ledger(settings: Settings) -> Iterator[Ledger]:
-    ledger = open_ledger(settings.node.database_url)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
 
 
 def _become_leader(settings: Settings) -> None:
