@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any
 
 import pytest
 
 from db import audit, jobs
 from db.connect import Ledger
+from dicom_node.cli.serve import ROLES
 from dicom_node.dispatch.engine import Engine
+from dicom_node.service import roles
 from dicom_node.service.roles import coordinate
 from dicom_node.settings import Settings, parse
 from dicom_node.spool import Spool
@@ -81,4 +85,7 @@ def test_a_stage_whose_thread_would_end_ends_the_process(monkeypatch: pytest.Mon
 
 
 def test_the_roles_are_those_of_the_design() -> None:
-    assert set(coordinate.ROLES) == {"receive", "coordinate", "work"}
+    rooms = {module.name for module in pkgutil.iter_modules(roles.__path__)}
+    assert rooms == set(ROLES) == {"receive", "coordinate", "work"}
+    for role in ROLES:
+        assert callable(importlib.import_module(f"dicom_node.service.roles.{role}").run)
