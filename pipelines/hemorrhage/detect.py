@@ -107,7 +107,7 @@ class Detector:
         mirrored = self._forward(np.ascontiguousarray(stack[..., ::-1]), position_mm)[..., ::-1]
         mean = (straight + mirrored) / 2
         inside = _largest_pieces(mean[:, 1] > 0.5)
-        return Maps(mean[:, 0] * inside, inside)
+        return Maps(np.asarray(mean[:, 0] * inside, np.float32), inside)
 
     def _forward(self, stack: Stack, position_mm: NDArray[np.float64]) -> NDArray[np.float32]:
         import torch  # noqa: PLC0415  heavy: only where a network runs

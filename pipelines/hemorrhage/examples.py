@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +19,10 @@ from pipelines.phantom.head.bleeds import Kind, Surroundings
 from pipelines.phantom.head.ct import Scanner
 from pipelines.phantom.head.heads import Head
 
-STEPS_PER_HU = 3
-"""Stacks are held in 8 bits: the shown 0 to 80 HU in thirds."""
+STEPS_PER_HU = 2.8
+"""Stacks are held in 8 bits: the shown 0 to 90 HU in so many steps each."""
+
+_MOST_AHEAD = 24
 
 _LARGEST_ML: dict[Kind, float] = {
     "epidural": 60.0,
@@ -39,7 +45,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """A made head. `stack` and `blood` are uint8 `[slice, row, column]`: thirds of a HU, and the fraction of a pixel in
+    """A made head. `stack` and `blood` are uint8 `[slice, row, column]`: steps of a HU, and the fraction of a pixel in
     blood times 255; `inside` is bool. `bleeds` are what was painted, by kind and volume in the label map (mL).
     """
 
@@ -97,7 +103,7 @@ def _draw_bleeds(recipe: Recipe, generator: np.random.Generator) -> list[tuple[K
     if generator.random() >= recipe.bleeding:
         return []
     count = int(generator.choice([1, 2, 3], p=[0.65, 0.23, 0.12]))
-    kinds = [bleeds.KINDS[k] for k in generator.choice(len(bleeds.KINDS), count, p=[0.24, 0.24, 0.18, 0.22, 0.12])]
+    kinds = [bleeds.KINDS[k] for k in generator.choice(len(bleeds.KINDS), count, p=[0.3, 0.26, 0.16, 0.18, 0.1])]
     low = np.log(recipe.smallest_ml)
     return [(kind, float(np.exp(generator.uniform(low, np.log(_LARGEST_ML[kind]))))) for kind in kinds]
 
@@ -131,3 +137,28 @@ def pick_slices(case: Case, count: int, generator: np.random.Generator) -> NDArr
     bleeding = case.blood.sum(axis=(1, 2)) > 20 * 255
     weight[bleeding] *= 3.0
     return generator.choice(len(weight), count, replace=False, p=weight / weight.sum())
+
+
+Maker = Callable[[Sequence[Head], int], Case]
+"""Makes the case of a number from the heads; it must be picklable."""
+
+
+def made_elsewhere(paths: Sequence[Path], make_one: Maker, numbers: range) -> Iterator[Case]:
+    """The cases of `numbers` in order, made ahead by a process of its own that yields to others."""
+    context = get_context("spawn")
+    queue: Queue[Case] = context.Queue(_MOST_AHEAD)
+    worker = context.Process(target=_make_all, args=(queue, paths, make_one, numbers), daemon=True)
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    worker.start()
+    try:
+        for _ in numbers:
+            yield queue.get()
+    finally:
+        worker.terminate()
+
+
+def _make_all(queue: Queue[Case], paths: Sequence[Path], make_one: Maker, numbers: range) -> None:
+    os.nice(5)
+    known = [heads.load(path) for path in paths]
+    for number in numbers:
+        queue.put(make_one(known, number))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ from torch.nn import functional
 
 from models.training.loop import Batch
 from pipelines.hemorrhage import examples, prepare
-from pipelines.phantom.head import heads
+from pipelines.hemorrhage.examples import Case
+from pipelines.phantom.head.heads import Head
 
 CASES_HELD = 64
 STEPS_A_CASE = 3
@@ -24,17 +24,16 @@ SLICES_A_CASE = 3
 FAINT_FROM = 0.7
 """The part of the training after which fainter bleeds are shown too."""
 
-_MOST_WORKERS_AHEAD = 24
-
 
 def batches(paths: Sequence[Path], seed: int, steps: int, first_step: int) -> Iterator[Batch]:
     """Batches from `first_step` on; which slices a step sees follows from seed and step alone.
 
     A window of the last 64 made cases slides on by one case every 3 steps; a process of its own makes them.
     """
-    held: deque[examples.Case] = deque(maxlen=CASES_HELD)
+    held: deque[Case] = deque(maxlen=CASES_HELD)
     first_case = max(0, first_step // STEPS_A_CASE - CASES_HELD + 1)
-    made = _made_elsewhere(paths, seed, steps, first_case)
+    last_case = steps // STEPS_A_CASE + CASES_A_BATCH + 1
+    made = examples.made_elsewhere(paths, partial(_case, seed, steps), range(first_case, last_case))
     cases = first_case
     for step in range(first_step, steps):
         wanted = max(step // STEPS_A_CASE + 1, CASES_A_BATCH)
@@ -44,31 +43,14 @@ def batches(paths: Sequence[Path], seed: int, steps: int, first_step: int) -> It
         yield _batch(list(held), np.random.default_rng((seed, 1, step)))
 
 
-def _made_elsewhere(paths: Sequence[Path], seed: int, steps: int, first_case: int) -> Iterator[examples.Case]:
-    """Cases in order from `first_case`, made by a process that yields to others."""
-    context = get_context("spawn")
-    queue = context.Queue(_MOST_WORKERS_AHEAD)
-    last_case = steps // STEPS_A_CASE + CASES_A_BATCH + 1
-    worker = context.Process(target=_make_cases, args=(queue, paths, seed, steps, (first_case, last_case)), daemon=True)
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    worker.start()
-    try:
-        for _ in range(first_case, last_case):
-            yield queue.get()
-    finally:
-        worker.terminate()
+def _case(seed: int, steps: int, known: Sequence[Head], number: int) -> Case:
+    """The case of a number: towards the end of the training fainter bleeds come too."""
+    faint = number * STEPS_A_CASE > FAINT_FROM * steps
+    recipe = examples.Recipe(least_contrast_hu=6.0 if faint else 10.0)
+    return examples.make(known, recipe, np.random.default_rng((seed, 0, number)))
 
 
-def _make_cases(queue, paths: Sequence[Path], seed: int, steps: int, cases: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
-    os.nice(5)
-    known = [heads.load(path) for path in paths]
-    for number in range(*cases):
-        faint = number * STEPS_A_CASE > FAINT_FROM * steps
-        recipe = examples.Recipe(least_contrast_hu=6.0 if faint else 10.0)
-        queue.put(examples.make(known, recipe, np.random.default_rng((seed, 0, number))))
-
-
-def _batch(held: list[examples.Case], generator: np.random.Generator) -> Batch:
+def _batch(held: list[Case], generator: np.random.Generator) -> Batch:
     """Slices of a few cases, some mirrored, each case a little brighter or darker: input, blood, inside."""
     chosen = generator.choice(len(held), CASES_A_BATCH, replace=False)
     parts = [_slices(held[k], generator) for k in chosen]
@@ -76,7 +58,7 @@ def _batch(held: list[examples.Case], generator: np.random.Generator) -> Batch:
     return pictures.contiguous(memory_format=torch.channels_last), blood, inside
 
 
-def _slices(case: examples.Case, generator: np.random.Generator) -> tuple[prepare.Stack, ...]:
+def _slices(case: Case, generator: np.random.Generator) -> tuple[prepare.Stack, ...]:
     picked = examples.pick_slices(case, SLICES_A_CASE, generator)
     turn = -1 if generator.random() < 0.5 else 1
     shown = case.shown[..., ::turn]

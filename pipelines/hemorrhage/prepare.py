@@ -25,7 +25,7 @@ ROWS, COLUMNS = 224, 192
 WORKING_MM = 1.0
 CLIP_HU = (-10.0, 90.0)
 BRAIN_HU = 33.0
-SHOWN_HU = (0.0, 80.0)
+SHOWN_HU = (0.0, 90.0)
 NEIGHBOR_MM = 5.0
 _THICK_MM = 3.5
 _BONE_HU = 85.0
@@ -63,7 +63,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """`stack` is float32 `[working slice, row, column]`, levelled and clipped to 0 to 80 HU.
+    """`stack` is float32 `[working slice, row, column]`, levelled and clipped to 0 to 90 HU.
 
     `position_mm` says where the working slices lie along the normal, `members[w]` which source slices are in w.
     """
@@ -102,7 +102,7 @@ def group_slices(volume: Volume) -> tuple[tuple[int, ...], ...]:
 
 
 def level(stack: Stack) -> Stack | None:
-    """The stack (clipped) shifted so that its brain's median is 33 HU, shown in 0 to 80; None where no brain is seen.
+    """The stack (clipped) shifted so that its brain's median is 33 HU, shown in 0 to 90; None where no brain is seen.
 
     The median is that of the middle of those slices whose middle is mostly soft: not neck, base, or over the vertex.
     """
@@ -116,7 +116,7 @@ def level(stack: Stack) -> Stack | None:
     if len(medians) < 2:
         return None
     shift = BRAIN_HU - float(np.median(medians))
-    return np.clip(stack + np.float32(shift), *SHOWN_HU, dtype=np.float32)
+    return np.asarray(np.clip(stack + np.float32(shift), *SHOWN_HU), np.float32)
 
 
 def _middle(shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -32,12 +32,11 @@ def publish(training: Training, arguments: dict[str, Any], anatomy: Path, weight
     """Calibrate on held-back heads, measure on other cases of them, write `hemorrhage.{safetensors,json,md}`."""
     plain = Calibration(1.0, 0.0, 0.5, 0.3, 0.5)
     detector = ready(training.network, plain)
-    heads = validate.held_back_heads(anatomy)
     log.info("calibrating", cases=CALIBRATION_CASES)
-    readings = validate.read_cases(detector, heads, CALIBRATION_SEED, CALIBRATION_CASES, _PIXEL_THRESHOLDS)
+    readings = validate.read_cases(detector, anatomy, CALIBRATION_SEED, CALIBRATION_CASES, _PIXEL_THRESHOLDS)
     calibration = calibrate(readings)
     log.info("measuring")
-    figures = validate.figures(replace(detector, calibration=calibration), heads, anatomy)
+    figures = validate.figures(replace(detector, calibration=calibration), anatomy)
     weights.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().float().contiguous() for name, value in training.network.state_dict().items()}
     held = save(state)
@@ -90,7 +89,7 @@ def _manifest(
             "body_part": "head, no contrast",
             "working_grid": "224 x 192 pixels of 1 mm, slices of about 5 mm, in the source's own planes",
             "channels": ["slice", "5 mm below", "5 mm above", "slice mirrored left to right"],
-            "hu": "clipped to -10 to 90 before averaging, brain's median moved to 33, shown in 0 to 80",
+            "hu": "clipped to -10 to 90 before averaging, brain's median moved to 33, shown in 0 to 90",
         },
         "calibration": asdict(calibration),
         "licence": "Apache-2.0",

@@ -29,8 +29,10 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    schedule = Schedule(steps=options.steps)
+    schedule = Schedule(steps=options.steps, rate=options.rate)
     network = build_network(ARGUMENTS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if options.start:
+        network.load_state_dict(torch.load(options.start, weights_only=True)["mean"])
     training = Training.start(network, schedule)
     checkpoint = options.out / "checkpoint.pt"
     if options.resume and checkpoint.exists():
@@ -54,6 +56,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=Path("models/weights"), help="folder for the finished model")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=6500, help="length of the training")
+    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--start", type=Path, help="checkpoint whose mean weights to start from")
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long, finished or not")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     return parser.parse_args()

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rich.progress import track
 from pipelines.geometry import Plane, Point
 from pipelines.hemorrhage import examples, prepare
 from pipelines.hemorrhage.detect import Detector, Maps, evidence_by_slice, load_detector, load_manifest
-from pipelines.phantom.head import bleeds, heads
+from pipelines.phantom.head import bleeds
 from pipelines.phantom.head.bleeds import Kind
 from pipelines.phantom.head.ct import Scanner
 from pipelines.phantom.head.heads import Head
@@ -48,9 +49,9 @@ class Reading:
     dice: tuple[float, ...]
 
 
-def held_back_heads(anatomy: Path) -> list[Head]:
-    """The heads that nothing is learnt from."""
-    return [heads.load(anatomy / "labels" / f"{name}.nii.gz") for name in HELD_BACK]
+def heads_held_back(anatomy: Path) -> list[Path]:
+    """The label maps that nothing is learnt from."""
+    return [anatomy / "labels" / f"{name}.nii.gz" for name in HELD_BACK]
 
 
 def scanner(generator: np.random.Generator) -> Scanner:
@@ -70,16 +71,12 @@ def scanner(generator: np.random.Generator) -> Scanner:
 
 
 def read_cases(
-    detector: Detector, known: Sequence[Head], seed: int, count: int, pixel_thresholds: Sequence[float]
+    detector: Detector, anatomy: Path, seed: int, count: int, pixel_thresholds: Sequence[float]
 ) -> list[Reading]:
     """Made cases read: a third clean, the others with one bleed, kinds in turn, 0.5 mL upwards."""
     readings = []
-    for number in track(range(count), "reading made heads"):
-        generator = np.random.default_rng((seed, number))
-        kind = bleeds.KINDS[number % len(bleeds.KINDS)]
-        volume = float(np.exp(generator.uniform(np.log(0.5), np.log(30))))
-        wanted = [] if number % 3 == 0 else [(kind, volume)]
-        case = examples.make(known, examples.Recipe(), generator, wanted, scanner)
+    made = examples.made_elsewhere(heads_held_back(anatomy), partial(_case, seed), range(count))
+    for case in track(made, "reading made heads", total=count):
         maps = detector.maps(case.shown, case.position_mm)
         readings.append(
             Reading(
@@ -90,6 +87,14 @@ def read_cases(
             )
         )
     return readings
+
+
+def _case(seed: int, known: Sequence[Head], number: int) -> examples.Case:
+    generator = np.random.default_rng((seed, number))
+    kind = bleeds.KINDS[number % len(bleeds.KINDS)]
+    volume = float(np.exp(generator.uniform(np.log(0.5), np.log(30))))
+    wanted = [] if number % 3 == 0 else [(kind, volume)]
+    return examples.make(known, examples.Recipe(), generator, wanted, scanner)
 
 
 def _dice(maps: Maps, case: examples.Case, threshold: float) -> float:
@@ -105,10 +110,10 @@ def auc(positive: Floats, negative: Floats) -> float:
     return float(above + (positive[:, None] == negative).mean() / 2)
 
 
-def figures(detector: Detector, known: Sequence[Head], anatomy: Path) -> dict[str, Any]:
+def figures(detector: Detector, anatomy: Path) -> dict[str, Any]:
     """Every figure of the card, each `{"value", "interval"}` with a 95 % bootstrap interval over cases."""
     calibration = detector.calibration
-    readings = read_cases(detector, known, SEED, CASES, (calibration.pixel_threshold,))
+    readings = read_cases(detector, anatomy, SEED, CASES, (calibration.pixel_threshold,))
     clean = np.array([r.evidence for r in readings if r.volume_ml == 0])
     large = [r for r in readings if r.volume_ml >= 2]
     evidence = np.array([r.evidence for r in large])
@@ -192,7 +197,7 @@ def main() -> None:
     detector = load_detector(
         options.weights / "hemorrhage.safetensors", load_manifest(options.weights / "hemorrhage.json")
     )
-    found = figures(detector, held_back_heads(options.anatomy), options.anatomy)
+    found = figures(detector, options.anatomy)
     print(json.dumps(found, indent=None if options.json else 2))
 
 

@@ -249,7 +249,7 @@ class _Lattice:
     def spread(self, values: Images) -> Images:
         """Values on the lattice made three times finer, read linearly at every pixel."""
         rows, columns = _linear(len(self.rows), values.shape[0]), _linear(len(self.columns), values.shape[1])
-        read: Images = rows @ values @ columns.T
+        read: Images = np.asarray(rows @ values @ columns.T, np.float32)
         return read
 
 
