@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Literal
 
 import dicom_node.reasons  # noqa: F401  (enters the service's rows)
-from dicom_node.backoff import wait_after
 from pipelines.reasons import Reason
 
 State = Literal["raised", "delivered", "acknowledged", "escalated", "withdrawn", "closed", "given_up"]
@@ -93,32 +91,3 @@ def decide(facts: Facts, rule: Rule) -> Raise | DoNot:
     if max(told, default=0) >= URGENCY[facts.status]:
         return DoNot(Reason("alert.already_raised"), is_for_rule=True)
     return Raise()
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How often and how long the channels of a rule are tried."""
-
-    retry_s: float
-    retry_limit_s: float
-    give_up_after_h: float
-
-
-@dataclass(frozen=True, slots=True)
-class TryAgain:
-    """The next attempt, at a time."""
-
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """No further attempt."""
-
-
-def after_failure(*, attempts: int, raised_at: datetime, now: datetime, patience: Patience) -> TryAgain | GiveUp:
-    """What follows an attempt (the `attempts`-th) that some channel failed. The last falls on the deadline itself."""
-    deadline = raised_at + timedelta(hours=patience.give_up_after_h)
-    if now >= deadline:
-        return GiveUp()
-    return TryAgain(min(deadline, now + wait_after(attempts, patience.retry_s, patience.retry_limit_s)))

@@ -23,14 +23,12 @@ from dicom_node.alert.message import Patient, Told, compose
 from dicom_node.alert.policy import (
     EarlierAlert,
     Facts,
-    GiveUp,
-    Patience,
     Raise,
     Rule,
-    after_failure,
     decide,
     follow,
 )
+from dicom_node.backoff import Patience
 from dicom_node.clock import Clock
 from dicom_node.settings import PRIORITIES, Settings
 from dicom_node.telemetry import token
@@ -126,11 +124,10 @@ class AlertStage:
 
     def put_off(self, work: Alert, reason: Reason, now: datetime) -> None:
         attempts = work.attempts + 1
-        decision = after_failure(attempts=attempts, raised_at=work.raised_at, now=now, patience=self._patience)
+        due = self._patience.next_attempt(attempts=attempts, since=work.raised_at, now=now)
         with self._ledger.write() as connection:
-            if isinstance(decision, GiveUp):
+            if due is None:
                 self._give_up(connection, work, reason, now)
-            due = None if isinstance(decision, GiveUp) else decision.at
             told = reason.as_json()
             alerts.change(connection, work.alert_id, attempts=attempts, next_attempt_at=due, reason=told)
         log.warning("alert.not_taken", rule=self._rule, attempts=attempts, reason=reason.code, text=reason.text)

@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 from db import audit, deliveries
 from db.connect import Ledger
 from db.deliveries import Delivery
-from dicom_node.backoff import wait_after
+from dicom_node.backoff import Patience
 from dicom_node.clock import Clock
 from dicom_node.deliver.catalogue import Answer
-from dicom_node.deliver.policy import Event, GiveUp, Patience, after_failure, follow
+from dicom_node.deliver.policy import Event, GiveUp, after_failure, follow
 from dicom_node.settings import Destination
 from dicom_node.telemetry import token
 from pipelines.reasons import Reason
@@ -96,7 +96,7 @@ class Outbox:
         now = self._clock()
         with self._ledger.write() as connection:
             attempts = _attempts_of(deliveries.due(connection, self._destination, now))
-            wait = wait_after(attempts, self._patience.retry_s, self._patience.retry_limit_s)
+            wait = self._patience.wait_after(attempts)
             held_up = deliveries.due(connection, self._destination, now + wait)
             self._fail_all(connection, held_up, reason, attempts, now)
         log.warning("deliver.unreachable", destination=self._destination, reason=reason.code, text=reason.text)

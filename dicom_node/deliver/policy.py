@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import dicom_node.reasons  # noqa: F401  (enters the service's rows)
-from dicom_node.backoff import wait_after
+from dicom_node.backoff import Patience
 from pipelines.reasons import Reason
 
 State = Literal["pending", "sent", "stored", "confirmed", "refused", "given_up"]
@@ -75,15 +75,6 @@ def sending_rank(sop_class_uid: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How often and how long a destination is tried."""
-
-    retry_s: float
-    retry_limit_s: float
-    give_up_after_h: float
-
-
-@dataclass(frozen=True, slots=True)
 class TryAgain:
     """The next attempt, at a time."""
 
@@ -104,8 +95,8 @@ def after_failure(
 
     `accepted` says that the destination took the object but could not show it when it was asked.
     """
-    deadline = created_at + timedelta(hours=patience.give_up_after_h)
-    if now >= deadline:
-        code = "deliver.not_confirmed" if accepted else "deliver.given_up"
-        return GiveUp(Reason(code, {"destination": destination, "hours": patience.give_up_after_h}))
-    return TryAgain(min(deadline, now + wait_after(attempts, patience.retry_s, patience.retry_limit_s)))
+    at = patience.next_attempt(attempts=attempts, since=created_at, now=now)
+    if at is not None:
+        return TryAgain(at)
+    code = "deliver.not_confirmed" if accepted else "deliver.given_up"
+    return GiveUp(Reason(code, {"destination": destination, "hours": patience.give_up_after_h}))

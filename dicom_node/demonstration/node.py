@@ -16,6 +16,8 @@ from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
 
 from dicom_node import settings as configuration
+from dicom_node.demonstration.pacs import AE_TITLE as PACS_AE_TITLE
+from dicom_node.demonstration.pacs import Pacs, free_port
 from dicom_node.process import end_with_parent, published
 from dicom_node.reactor import stand_still_while_asking
 from dicom_node.settings import Settings
@@ -82,6 +84,23 @@ class Node:
     def kill(self, name: str) -> None:
         """SIGKILL one of its processes."""
         os.kill(self.pids()[name], signal.SIGKILL)
+
+
+def service_toml(folder: Path, pacs: Pacs, webhook: str = "") -> str:
+    """A configuration for a node in `folder` that sends to `pacs` and, where there is one, alerts a webhook."""
+    alerts = f'[alerts.oncall]\nchannels = ["{webhook}"]\n' if webhook else ""
+    return f"""
+[node]
+host = "127.0.0.1"
+port = {free_port()}
+spool = "{folder / "spool"}"
+
+[destinations.pacs]
+ae_title = "{PACS_AE_TITLE}"
+host = "127.0.0.1"
+port = {pacs.port}
+
+{alerts}"""
 
 
 @contextmanager

@@ -17,9 +17,8 @@ from db import studies as study_rows
 from db.connect import Ledger, open_ledger
 from dicom_node.clock import utc_now
 from dicom_node.demonstration import sender
-from dicom_node.demonstration.node import Node, running_node
-from dicom_node.demonstration.pacs import AE_TITLE as PACS_AE_TITLE
-from dicom_node.demonstration.pacs import Pacs, free_port, running_pacs
+from dicom_node.demonstration.node import Node, running_node, service_toml
+from dicom_node.demonstration.pacs import Pacs, running_pacs
 from dicom_node.demonstration.webhook import Phone, listening
 from pipelines.phantom.head.bleeds import Kind
 from pipelines.phantom.head.study import PhantomOptions, make_study
@@ -82,7 +81,7 @@ def demonstrate(folder: Path, pictures: Path, data: Path | None, tell: Callable[
     ]
     with running_pacs(folder / "pacs") as pacs, listening() as phone:
         tell(f"PACS: {pacs.product} on port {pacs.port}; pushing with {sender.product()}")
-        with running_node(folder, _service_toml(folder, pacs, phone)) as node:
+        with running_node(folder, service_toml(folder, pacs, phone.url)) as node:
             tell(f"Node: AE title {node.settings.node.ae_title} on port {node.port}, ledger on SQLite")
             ledger = open_ledger(node.settings.node.database_url)
             try:
@@ -108,23 +107,6 @@ def _real_cases(data: Path) -> list[Case]:
         Case("real study of a plastic head", study, ("clean", "unsure", "not_read")),
     )
     return [case for case in wanted if case.files]
-
-
-def _service_toml(folder: Path, pacs: Pacs, phone: Phone) -> str:
-    return f"""
-[node]
-host = "127.0.0.1"
-port = {free_port()}
-spool = "{folder / "spool"}"
-
-[destinations.pacs]
-ae_title = "{PACS_AE_TITLE}"
-host = "127.0.0.1"
-port = {pacs.port}
-
-[alerts.oncall]
-channels = ["{phone.url}"]
-"""
 
 
 def _push_and_verify(case: Case, stand: _Stand, tell: Callable[[str], None]) -> Line:

@@ -21,9 +21,8 @@ from pynetdicom.sop_class import CTImageStorage
 from db import studies
 from db.connect import Ledger, open_ledger
 from dicom_node.clock import utc_now
-from dicom_node.demonstration.node import Node, running_node
-from dicom_node.demonstration.pacs import AE_TITLE as PACS_AE_TITLE
-from dicom_node.demonstration.pacs import free_port, running_pacs
+from dicom_node.demonstration.node import Node, running_node, service_toml
+from dicom_node.demonstration.pacs import running_pacs
 from dicom_node.demonstration.webhook import Phone, listening
 from dicom_node.reactor import stand_still_while_asking
 from pipelines.phantom.head.study import PhantomOptions, make_study
@@ -46,19 +45,7 @@ class Latency:
 def measure(folder: Path, count: int) -> list[Latency]:
     """Push `count` made studies with a bleed, one after another, through a node and a PACS."""
     with running_pacs(folder / "pacs") as pacs, listening() as phone:
-        toml = f"""
-[node]
-host = "127.0.0.1"
-port = {free_port()}
-spool = "{folder / "spool"}"
-[destinations.pacs]
-ae_title = "{PACS_AE_TITLE}"
-host = "127.0.0.1"
-port = {pacs.port}
-[alerts.oncall]
-channels = ["{phone.url}"]
-"""
-        with running_node(folder, toml) as node:
+        with running_node(folder, service_toml(folder, pacs, phone.url)) as node:
             ledger = open_ledger(node.settings.node.database_url)
             try:
                 return [_one(folder / str(seed), seed, node, ledger, phone) for seed in range(count)]

@@ -26,9 +26,8 @@ from db import audit, studies
 from db import deliveries as delivery_rows
 from db import instances as instance_rows
 from db.connect import Ledger, open_ledger
-from dicom_node.demonstration.node import Node, running_node
-from dicom_node.demonstration.pacs import AE_TITLE as PACS_AE_TITLE
-from dicom_node.demonstration.pacs import Pacs, free_port, running_pacs
+from dicom_node.demonstration.node import Node, running_node, service_toml
+from dicom_node.demonstration.pacs import Pacs, running_pacs
 from dicom_node.reactor import stand_still_while_asking
 from pipelines.phantom.head.study import PhantomOptions, make_study
 
@@ -181,7 +180,7 @@ def torture(folder: Path, kills: int, seed: int) -> list[str]:
     base = make_study(
         folder / "base", PhantomOptions(seed=3, bleed="intraparenchymal", volume_ml=40.0, slice_mm=8.0, pixels=256)
     ).files
-    with running_pacs(folder / "pacs") as pacs, running_node(folder, _service_toml(folder, pacs)) as node:
+    with running_pacs(folder / "pacs") as pacs, running_node(folder, service_toml(folder, pacs)) as node:
         ledger = open_ledger(node.settings.node.database_url)
         problems: list[str] = []
         for round_ in range(kills):
@@ -203,20 +202,6 @@ def torture(folder: Path, kills: int, seed: int) -> list[str]:
         print(f"audit trail: {count} events, {'holds' if broken is None else broken}")
         ledger.close()
         return [*problems, *([] if broken is None else ["the audit trail does not hold"])]
-
-
-def _service_toml(folder: Path, pacs: Pacs) -> str:
-    return f"""
-[node]
-host = "127.0.0.1"
-port = {free_port()}
-spool = "{folder / "spool"}"
-
-[destinations.pacs]
-ae_title = "{PACS_AE_TITLE}"
-host = "127.0.0.1"
-port = {pacs.port}
-"""
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import get_args
 
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from db.schema import ALERT_STATES, RESULT_STATUSES
 from dicom_node.alert import policy
-from dicom_node.alert.policy import DoNot, EarlierAlert, Facts, GiveUp, Patience, Raise, Rule, TryAgain
+from dicom_node.alert.policy import DoNot, EarlierAlert, Facts, Raise, Rule
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 RULE = Rule(pipelines=(), statuses=("finding", "unsure", "not_read"), minimum_score=0.5)
@@ -83,14 +83,3 @@ def test_the_words_are_those_of_the_ledger() -> None:
 def test_an_alert_that_was_given_up_is_not_delivered_later() -> None:
     with pytest.raises(ValueError, match="given_up"):
         policy.follow("given_up", "taken")
-
-
-@pytest.mark.parametrize(("attempts", "wait_s"), [(1, 5), (2, 10), (6, 160), (7, 300), (900, 300)])
-def test_the_wait_doubles_up_to_its_limit_and_ends_at_the_deadline(attempts: int, wait_s: float) -> None:
-    patience = Patience(retry_s=5, retry_limit_s=300, give_up_after_h=12)
-    decision = policy.after_failure(attempts=attempts, raised_at=NOON, now=NOON, patience=patience)
-    assert decision == TryAgain(NOON + timedelta(seconds=wait_s))
-    late = NOON + timedelta(hours=12)
-    almost = late - timedelta(seconds=1)
-    assert policy.after_failure(attempts=attempts, raised_at=NOON, now=almost, patience=patience) == TryAgain(late)
-    assert policy.after_failure(attempts=attempts, raised_at=NOON, now=late, patience=patience) == GiveUp()

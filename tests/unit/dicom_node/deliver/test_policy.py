@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.schema import DELIVERY_STATES
+from dicom_node.backoff import Patience
 from dicom_node.deliver import policy
-from dicom_node.deliver.policy import TRANSITIONS, GiveUp, Patience, TransitionError, TryAgain
+from dicom_node.deliver.policy import TRANSITIONS, GiveUp, TransitionError, TryAgain
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PATIENCE = Patience(retry_s=5, retry_limit_s=600, give_up_after_h=72)
