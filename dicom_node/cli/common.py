@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from db.connect import Ledger, LedgerError, open_ledger
+from db.connect import Ledger, LedgerError, opened_ledger
 from dicom_node import settings as configuration
 from dicom_node.settings import ConfigurationError, Settings
 from pipelines.reasons import TriageError
@@ -98,11 +98,8 @@ def ledger_of(settings: Settings) -> Iterator[Ledger]:
     file = url.removeprefix("sqlite:///")
     if file != url and not Path(file).exists():
         raise click.ClickException(f"There is no ledger at {file} yet; `triage-node serve` makes it.")
-    ledger = open_ledger(url)
-    try:
+    with opened_ledger(url) as ledger:
         yield ledger
-    finally:
-        ledger.close()
 
 
 def print_json(document: object) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from db import deliveries as delivery_rows
 from db import studies as study_rows
-from db.connect import Ledger, open_ledger
+from db.connect import Ledger, opened_ledger
 from dicom_node.clock import utc_now
 from dicom_node.demonstration import sender
 from dicom_node.demonstration.node import Node, running_node, service_toml
@@ -83,12 +83,9 @@ def demonstrate(folder: Path, pictures: Path, data: Path | None, tell: Callable[
         tell(f"PACS: {pacs.product} on port {pacs.port}; pushing with {sender.product()}")
         with running_node(folder, service_toml(folder, pacs, phone.url)) as node:
             tell(f"Node: AE title {node.settings.node.ae_title} on port {node.port}, ledger on SQLite")
-            ledger = open_ledger(node.settings.node.database_url)
-            try:
+            with opened_ledger(node.settings.node.database_url) as ledger:
                 stand = _Stand(node, ledger, pacs, phone, pictures)
                 return [_push_and_verify(case, stand, tell) for case in cases]
-            finally:
-                ledger.close()
 
 
 def _phantom(folder: Path, bleed: Kind | Literal["none"]) -> tuple[Path, ...]:

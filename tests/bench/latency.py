@@ -19,7 +19,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.sop_class import CTImageStorage
 
 from db import studies
-from db.connect import Ledger, open_ledger
+from db.connect import Ledger, opened_ledger
 from dicom_node.clock import utc_now
 from dicom_node.demonstration.node import Node, running_node, service_toml
 from dicom_node.demonstration.pacs import running_pacs
@@ -44,13 +44,13 @@ class Latency:
 
 def measure(folder: Path, count: int) -> list[Latency]:
     """Push `count` made studies with a bleed, one after another, through a node and a PACS."""
-    with running_pacs(folder / "pacs") as pacs, listening() as phone:
-        with running_node(folder, service_toml(folder, pacs, phone.url)) as node:
-            ledger = open_ledger(node.settings.node.database_url)
-            try:
-                return [_one(folder / str(seed), seed, node, ledger, phone) for seed in range(count)]
-            finally:
-                ledger.close()
+    with (
+        running_pacs(folder / "pacs") as pacs,
+        listening() as phone,
+        running_node(folder, service_toml(folder, pacs, phone.url)) as node,
+        opened_ledger(node.settings.node.database_url) as ledger,
+    ):
+        return [_one(folder / str(seed), seed, node, ledger, phone) for seed in range(count)]
 
 
 def _one(folder: Path, seed: int, node: Node, ledger: Ledger, phone: Phone) -> Latency:
