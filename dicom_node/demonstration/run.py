@@ -73,9 +73,9 @@ def demonstrate(folder: Path, pictures: Path, data: Path | None, tell: Callable[
 
     A PNG of each study's key slice with what was found goes into `pictures`.
     """
-    tell("Making two head CT phantoms: one with a subdural hemorrhage of 30 mL, one clean")
+    tell("Making two head CT phantoms: one with a hemorrhage of 30 mL in the brain, one clean")
     cases = [
-        Case("phantom with a bleed", _phantom(folder / "positive", "subdural"), ("finding",)),
+        Case("phantom with a bleed", _phantom(folder / "positive", "intraparenchymal"), ("finding",)),
         Case("clean phantom", _phantom(folder / "negative", "none"), ("clean",)),
         *(_real_cases(data) if data else ()),
     ]

@@ -169,7 +169,7 @@ def phantom(stand: Stand, name: str, **options: object) -> MadeStudy:
 
 @pytest.fixture(scope="module")
 def bleeding(stand: Stand) -> MadeStudy:
-    return phantom(stand, "bleeding", seed=7, bleed="subdural", volume_ml=40.0)
+    return phantom(stand, "bleeding", seed=7, bleed="intraparenchymal", volume_ml=40.0)
 
 
 @pytest.fixture(scope="module")
