@@ -46,12 +46,17 @@ class Schedule:
 
 @dataclass(slots=True, eq=False)
 class Training:
-    """A training under way. `step` is the number of steps done; `mean` holds the running mean of the weights."""
+    """A training under way.
+
+    `step` is the number of steps done; `mean` holds the running mean of the weights; `history` says in words what the
+    weights have been through, this training last.
+    """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     mean: dict[str, Tensor]
     step: int = 0
+    history: tuple[str, ...] = ()
 
     @staticmethod
     def start(network: nn.Module, schedule: Schedule) -> Training:
@@ -66,6 +71,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "mean": self.mean,
             "step": self.step,
+            "history": list(self.history),
         }
         torch.save(state, new)
         new.replace(path)
@@ -77,6 +83,7 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.mean = state["mean"]
         self.step = int(state["step"])
+        self.history = tuple(state["history"])
 
 
 def train(

@@ -27,7 +27,7 @@ _UNSURE_SPECIFICITY = 0.88
 log = structlog.get_logger()
 
 
-def publish(training: Training, arguments: dict[str, Any], anatomy: Path, weights: Path, seed: int) -> None:
+def publish(training: Training, arguments: dict[str, Any], anatomy: Path, weights: Path) -> None:
     """Calibrate on two held-back heads, measure on two others, write `hemorrhage.{safetensors,json,md}`."""
     plain = Calibration(1.0, 0.0, 0.5, 0.3, 0.5)
     detector = ready(training.network, plain)
@@ -40,7 +40,7 @@ def publish(training: Training, arguments: dict[str, Any], anatomy: Path, weight
     weights.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().float().contiguous() for name, value in training.network.state_dict().items()}
     held = save(state)
-    manifest = _manifest(arguments, calibration, figures, hashlib.sha256(held).hexdigest(), (training.step, seed))
+    manifest = _manifest(arguments, calibration, figures, hashlib.sha256(held).hexdigest(), training.history)
     (weights / "hemorrhage.safetensors").write_bytes(held)
     (weights / "hemorrhage.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     (weights / "hemorrhage.md").write_text(_card(manifest), encoding="utf-8")
@@ -77,7 +77,7 @@ def _platt(evidence: Floats, bleeds: np.ndarray[Any, np.dtype[np.bool_]]) -> tup
 
 
 def _manifest(
-    arguments: dict[str, Any], calibration: Calibration, figures: dict[str, Any], sha256: str, run: tuple[int, int]
+    arguments: dict[str, Any], calibration: Calibration, figures: dict[str, Any], sha256: str, history: tuple[str, ...]
 ) -> dict[str, Any]:
     return {
         "name": "hemorrhage",
@@ -99,7 +99,7 @@ def _manifest(
         + "; figures from "
         + ", ".join(validate.MEASURED_ON)
         + "; nothing was learnt from these four.",
-        "figures": {"training_steps": run[0], "training_seed": run[1], **figures},
+        "figures": {"training": list(history), **figures},
         "intended_use": "Research and quality work: order a worklist by suspected intracranial hemorrhage. "
         "Not a medical device.",
     }
@@ -115,6 +115,7 @@ def _card(manifest: dict[str, Any]) -> str:
     figures = manifest["figures"]
     by_kind = "\n".join(f"| {kind} | {_interval(figure)} |" for kind, figure in figures["auc_by_kind"].items())
     real = "\n".join(f"- {name}: score {score:.3f}" for name, score in figures["real_clean_heads"].items())
+    history = "\n".join(f"- {line}" for line in figures["training"])
     return f"""# Hemorrhage {manifest["version"]}
 
 This network has learnt from simulated bleeds in made heads only and its figures come from made heads too: patient AUC
@@ -147,8 +148,11 @@ Real clean heads at hand, never learnt from (threshold {manifest["calibration"][
 ## How it was made
 
 Data: {manifest["data"]}
-{figures["training_steps"]} steps of 24 slices, seed {figures["training_seed"]}:
-`python -m pipelines.hemorrhage.train --anatomy DIR --out DIR` with that `--seed` and these `--steps`.
+Learnt by `python -m pipelines.hemorrhage.train --anatomy DIR --out DIR` with `--steps`, `--seed` and `--rate` as below,
+24 slices a step; each training after the first began (`--start`) with the weights of the one before:
+
+{history}
+
 Architecture `{manifest["architecture"]["name"]}` with {manifest["architecture"]["arguments"]}.
 Weights SHA-256 `{manifest["sha256"]}`. Licence {manifest["licence"]}.
 

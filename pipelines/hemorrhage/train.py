@@ -26,14 +26,16 @@ log = structlog.get_logger()
 def main() -> None:
     """Train (or go on training), then calibrate and write the model."""
     options = _options()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     schedule = Schedule(steps=options.steps, rate=options.rate)
     network = build_network(ARGUMENTS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    earlier = torch.load(options.start, weights_only=True) if options.start else {"history": []}
     if options.start:
-        network.load_state_dict(torch.load(options.start, weights_only=True)["mean"])
+        network.load_state_dict(earlier["mean"])
     training = Training.start(network, schedule)
+    training.history = (*earlier["history"], f"{options.steps} steps, seed {options.seed}, highest rate {options.rate}")
     checkpoint = options.out / "checkpoint.pt"
     if options.resume and checkpoint.exists():
         training.load(checkpoint)
@@ -46,7 +48,7 @@ def main() -> None:
     if training.step < options.steps:
         log.warning("stopped_early", done=training.step, steps=options.steps)
     training.network.load_state_dict(training.mean)
-    publish.publish(training, ARGUMENTS, options.anatomy, options.weights, options.seed)
+    publish.publish(training, ARGUMENTS, options.anatomy, options.weights)
 
 
 def _options() -> argparse.Namespace:
@@ -57,6 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=6500, help="length of the training")
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", type=Path, help="checkpoint whose mean weights to start from")
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long, finished or not")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")

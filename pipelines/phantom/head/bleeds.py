@@ -193,7 +193,7 @@ def _subdural(around: Surroundings, generator: np.random.Generator) -> _Growth:
         falx = np.flatnonzero(tissue.table(tissue.FALX, tissue.TENTORIUM)[around.labels])
         if falx.size:
             return _along(around, generator, falx)
-    return _on_table(around, generator, generator.uniform(0.06, 0.2), one_side=True)
+    return _on_table(around, generator, generator.uniform(0.09, 0.22), one_side=True)
 
 
 def _along(around: Surroundings, generator: np.random.Generator, dura: Indices) -> _Growth:
