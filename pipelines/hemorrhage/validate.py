@@ -159,15 +159,24 @@ def _with_interval(figure: Callable[..., float], *samples: Floats) -> dict[str, 
 
 
 def real_scores(detector: Detector, anatomy: Path) -> dict[str, float]:
-    """Scores of the real clean heads and of an average one; nothing was learnt from them.
+    """Scores of the real clean heads and of an average one; the network has learnt nothing from them.
 
     The real head is there twice: as DICOM beside the anatomy folder, read as a patient's series is, and in two parts.
     """
-    files = [*sorted((anatomy / "real").glob("*.nii.gz")), anatomy / "templates" / "scct_head_2mm_hu.nii.gz"]
-    volumes = {path.name.split(".")[0]: volume_of(path) for path in files if path.exists()}
+    scores = anatomy_scores(detector, anatomy)
     if series := sorted((anatomy.parent / REAL_SERIES).glob("*.dcm")):
-        volumes[REAL_SERIES] = load(series).volume
-    return {name: round(detector.detect(prepare.prepare(volume)).score, 4) for name, volume in volumes.items()}
+        scores[REAL_SERIES] = _score(detector, load(series).volume)
+    return scores
+
+
+def anatomy_scores(detector: Detector, anatomy: Path) -> dict[str, float]:
+    """Scores of the clean heads, real and average, that lie in the anatomy folder."""
+    files = [*sorted((anatomy / "real").glob("*.nii.gz")), anatomy / "templates" / "scct_head_2mm_hu.nii.gz"]
+    return {path.name.split(".")[0]: _score(detector, volume_of(path)) for path in files if path.exists()}
+
+
+def _score(detector: Detector, volume: Volume) -> float:
+    return round(detector.detect(prepare.prepare(volume)).score, 4)
 
 
 def volume_of(path: Path) -> Volume:
