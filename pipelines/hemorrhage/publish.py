@@ -133,7 +133,7 @@ def _card(manifest: dict[str, Any]) -> str:
 
 This network has learnt from simulated bleeds in made heads only and its figures come from made heads too: patient AUC
 {_interval(figures["auc_2_ml_and_more"])} for bleeds of 2 mL and more and {_interval(figures["auc_under_2_ml"])} for
-0.5 to 2 mL, mean Dice {_interval(figures["dice"])} (95 % bootstrap intervals over cases); what it does on patients is
+0.5 to 2 mL, mean Dice {_interval(figures["dice"])} (95 % intervals); what it does on patients is
 not known from them and must be measured before anybody relies on it.
 
 ## What it is for
@@ -174,5 +174,6 @@ Weights SHA-256 `{manifest["sha256"]}`. Licence {manifest["licence"]}.
 
 Made heads are narrower in variety than patients: no tumours, no coils or shunts, little movement. Isodense and old
 collections, bleeds under 1 mL, blood along falx and tentorium, and heads of small children are where it is weakest.
+Thin subdurals are missed most: those that it learnt from and is measured on are at least a tenth as thick as wide.
 Scores are calibrated on made heads; on patients they order heads better than they state probabilities.
 """
