@@ -282,18 +282,17 @@ def test_a_busy_port_is_named_and_ends_the_program(tmp_path: Path, receiver: Rec
 def test_sigkill_while_images_come_loses_nothing_that_was_acknowledged(tmp_path: Path, pushed: list[Path]) -> None:
     with receiving(tmp_path / "killed") as receiver:
         acknowledged: set[str] = set()
-        for seconds in (0.05, 0.15, 0.3):
+        for awaited in (1, len(pushed) // 4, len(pushed) // 2):
             command = ["storescu", "-v", "-aec", "TRIAGE", "127.0.0.1", str(receiver.port), *map(str, pushed)]
+            # With a pipe this short the sender waits until its words are read: it cannot end before the kill.
             sender = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=UNMODIFIED
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=UNMODIFIED, pipesize=4096
             )
             assert sender.stdout is not None
-            lines = []
-            for line in sender.stdout:  # the time counts from the first acknowledgement
-                lines.append(line)
-                if "Store Response (Success)" in line:
-                    break
-            time.sleep(seconds)
+            lines: list[str] = []
+            while sum("Store Response (Success)" in line for line in lines) < awaited:
+                lines.append(sender.stdout.readline())
+                assert lines[-1], "the sender ended before its turn"
             receiver.kill()
             lines += sender.stdout.readlines()
             sender.wait()
