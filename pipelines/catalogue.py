@@ -10,6 +10,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
@@ -44,14 +45,32 @@ class Reading:
     headers: tuple[Dataset, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prior:
+    """An earlier study of the same patient, that the same pipeline has answered.
+
+    `findings` are what it found then, each as `Finding.as_json` gives it. `paths` are the files of the series that it
+    read; they may be gone by now, then `paths` is empty and only the findings can be compared with.
+    """
+
+    paths: tuple[Path, ...]
+    findings: tuple[Mapping[str, object], ...]
+    series_instance_uid: str
+    study_date: date
+
+
 class Reader(Protocol):
     """A pipeline with its model in memory, warm."""
 
     @property
     def model(self) -> ModelIdentity: ...
 
-    def read(self, paths: Sequence[Path]) -> Reading:
-        """Read one series (or study) from its files. Bad input never raises: the outcome says `not_read` and why."""
+    def read(self, paths: Sequence[Path], prior: Prior | None = None) -> Reading:
+        """Read one series (or study) from its files. Bad input never raises: the outcome says `not_read` and why.
+
+        With a `prior`, what changed since then is told too; a prior that cannot be used is a warning of the outcome.
+        Only a pipeline that `compares_with_prior` is given one.
+        """
         ...
 
 
@@ -77,6 +96,11 @@ class Pipeline(Protocol):
     @property
     def window(self) -> tuple[float, float]:
         """Centre and width in which pictures of the result are shown (HU for CT)."""
+        ...
+
+    @property
+    def compares_with_prior(self) -> bool:
+        """Whether an earlier study of the patient is looked for and handed to its reader."""
         ...
 
     def open(self, settings: PipelineSettings) -> Reader:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from models import registry
 from pipelines import codes
-from pipelines.catalogue import PipelineSettings, Reading
+from pipelines.catalogue import PipelineSettings, Prior, Reading
 from pipelines.codes import Code
 from pipelines.findings import Finding, ModelIdentity, Outcome, Status
 from pipelines.hemorrhage.measure import Midplane, find_bleeds
@@ -88,7 +88,7 @@ class HemorrhageReader:
     cuts: Cuts
     least_ml: float
 
-    def read(self, paths: Sequence[Path]) -> Reading:
+    def read(self, paths: Sequence[Path], prior: Prior | None = None) -> Reading:  # noqa: ARG002  it compares with none
         """Read one series. Input that cannot be read gives the outcome `not_read` with its reason."""
         clock = _Clock()
         try:
@@ -141,6 +141,7 @@ class HemorrhagePipeline:
     looks_for: Code = codes.INTRACRANIAL_HEMORRHAGE
     site: Code = codes.BRAIN
     window: tuple[float, float] = (40.0, 80.0)
+    compares_with_prior: bool = False
 
     def open(self, settings: PipelineSettings) -> HemorrhageReader:
         """Load, verify and warm the model.

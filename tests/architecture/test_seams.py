@@ -45,7 +45,7 @@ from pipelines.volume import load
 
 class Reader:
     model = ModelIdentity("seam", "1", "0" * 64)
-    def read(self, paths):
+    def read(self, paths, prior=None):
         loaded = load(paths)
         return Reading(Outcome("unsure", 0.5, model=self.model), loaded.volume, loaded.headers)
 
@@ -55,6 +55,7 @@ class Seam:
     looks_for = INTRACRANIAL_HEMORRHAGE
     site = BRAIN
     window = (40.0, 80.0)
+    compares_with_prior = False
     def open(self, settings):
         return Reader()
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipelines.catalogue import PipelineSettings, Reader, Reading
+from pipelines.catalogue import PipelineSettings, Prior, Reader, Reading
 from pipelines.codes import BRAIN, INTRACRANIAL_HEMORRHAGE
 from pipelines.findings import ModelIdentity, Outcome
 from pipelines.reasons import Refusal, refuse
@@ -29,7 +29,7 @@ class DummyReader:
     def __init__(self, settings: DummySettings) -> None:
         self._settings = settings
 
-    def read(self, paths: Sequence[Path]) -> Reading:
+    def read(self, paths: Sequence[Path], prior: Prior | None = None) -> Reading:
         match self._settings.behavior:
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -58,6 +58,7 @@ class DummyPipeline:
     looks_for = INTRACRANIAL_HEMORRHAGE
     site = BRAIN
     window = (40.0, 80.0)
+    compares_with_prior = False
 
     def open(self, settings: DummySettings) -> Reader:
         if settings.behavior == "unverified":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.catalogue import Reading
+from pipelines.catalogue import Prior, Reading
 from pipelines.findings import ModelIdentity, Outcome
 from pipelines.hemorrhage.evaluate import EvaluationError, evaluate, read_truth
 from pipelines.reasons import Reason
@@ -22,7 +22,7 @@ class FixedReader:
     asked: list[list[str]] = field(default_factory=list)
     model: ModelIdentity = field(default_factory=lambda: ModelIdentity("fixed", "1", "0" * 64))
 
-    def read(self, paths: Sequence[Path]) -> Reading:
+    def read(self, paths: Sequence[Path], prior: Prior | None = None) -> Reading:
         self.asked.append([path.name for path in paths])
         return Reading(self.answers[paths[0].parent.name])
 

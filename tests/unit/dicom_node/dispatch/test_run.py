@@ -103,7 +103,7 @@ def test_a_finding_stays_one_though_no_report_can_be_made(
         raise KeyError("a value of the data set")
 
     class Bleeding:
-        def read(self, paths: Sequence[object]) -> object:
+        def read(self, paths: Sequence[object], prior: object = None) -> object:
             reading = opened.read(paths)
             return replace(reading, outcome=replace(reading.outcome, status="finding", score=0.9))
 
