@@ -74,6 +74,8 @@ LUNG_RADS_3 = Code("RID50138", "RADLEX", "Lung-RADS 3")
 LUNG_RADS_4A = Code("RID50139", "RADLEX", "Lung-RADS 4A")
 LUNG_RADS_4B = Code("RID50140", "RADLEX", "Lung-RADS 4B")
 LUNG_RADS_4X = Code("RID50141", "RADLEX", "Lung-RADS 4X")
+LUNG_RADS_ORDER = (LUNG_RADS_1, LUNG_RADS_2, LUNG_RADS_0, LUNG_RADS_3, LUNG_RADS_4A, LUNG_RADS_4B, LUNG_RADS_4X)
+"""From the least to the most that is to be done; 0, incomplete, wants images within months where 2 waits a year."""
 CHANGE = Code("CHANGE", PRIVATE_SCHEME, "Change since prior study")
 NEW = Code("NEW", PRIVATE_SCHEME, "New")
 GROWING = Code("GROWING", PRIVATE_SCHEME, "Growing")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.codes import Code
+from pipelines.codes import LUNG_RADS, LUNG_RADS_ORDER, Code
 from pipelines.geometry import Point
 from pipelines.reasons import Reason
 
@@ -118,7 +119,9 @@ class Outcome:
 
     `score` is the calibrated probability, 0 to 1, that the study holds what the pipeline looks for; None when it was
     not read. `reason` says why it was not read (and only then). `warnings` qualify an answer that was given. `timings`
-    are seconds by stage. `score_by_slice` follows the order of the volume's slices.
+    are seconds by stage. `score_by_slice` follows the order of the volume's slices. `findings` come in the order in
+    which they are to be looked at, the one of most concern first. `compared_with` is the date of the earlier study
+    that their change is told against.
     """
 
     status: Status
@@ -129,10 +132,17 @@ class Outcome:
     model: ModelIdentity | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     score_by_slice: tuple[float, ...] = ()
+    compared_with: date | None = None
 
     def __post_init__(self) -> None:
         if (self.status == "not_read") != (self.reason is not None):
             raise ValueError("an outcome has a reason when, and only when, it is not_read")
+
+    @property
+    def lung_rads(self) -> Code | None:
+        """The study's Lung-RADS suggestion: the highest of its findings', or None where none has one."""
+        suggested = {finding.attributes.get(LUNG_RADS) for finding in self.findings}
+        return next((category for category in reversed(LUNG_RADS_ORDER) if category in suggested), None)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -144,4 +154,5 @@ class Outcome:
             "model": None if self.model is None else self.model.as_json(),
             "seconds": dict(self.timings),
             "score_by_slice": list(self.score_by_slice),
+            "compared_with": None if self.compared_with is None else self.compared_with.isoformat(),
         }
