@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines import codes
-from reporting.narrative.narrative import Narrative
+from reporting.narrative.narrative import Counted, Narrative
 
 NARRATIVE = Narrative(
     language="en",
@@ -32,5 +32,31 @@ NARRATIVE = Narrative(
         "long_axis_mm": "long axis {:.0f} mm",
         "short_axis_mm": "short axis {:.0f} mm",
         "mean_hu": "mean {:.0f} HU",
+        "mass_mg": "mass {:.0f} mg",
+        "malignancy": "readers' impression of malignancy {:.0f}%",
+    },
+    counted={
+        "Nodule": Counted(
+            one="1 lung nodule, {largest}",
+            many="{count} lung nodules, largest {largest}",
+            segment="Nodule {number}{side}",
+            category="{} suggested",
+            assessed="{} is suggested by the rules of v2022 and provisional: the assessment is the reader's.",
+        )
+    },
+    axes="{:.1f} x {:.1f} mm",
+    mean_axis=" (mean {:.1f})",
+    solid_part=", solid part {:.1f} mm",
+    cubic_mm="{:.0f} mm3",
+    since=" since {:%Y-%m-%d}",
+    doubling=", doubling time {:.0f} d",
+    doubling_interval=" ({:.0f}-{:.0f})",
+    compared="Compared with the study of {:%Y-%m-%d}.",
+    terms={
+        "Nodule": "Lung nodules",
+        "Upper third of lung": "upper third",
+        "Middle third of lung": "middle third",
+        "Lower third of lung": "lower third",
+        "Within the lung": "",
     },
 )

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
+from pipelines import codes
 from pipelines.codes import Code
 from pipelines.findings import Finding, Measurement, ModelIdentity, Outcome, Side
 from pipelines.reasons import Reason
+
+GROWTH = ("volume_change_percent", "doubling_time_d", "doubling_time_lowest_d", "doubling_time_highest_d")
+TOLD_APART = ("long_axis_mm", "short_axis_mm", "solid_long_axis_mm", "longest_diameter_mm", "volume_ml", *GROWTH)
+"""Keys of measurements that `size`, `volume` and `change` tell, or that only the coded report holds."""
+ANSWERED_APART = (codes.COMPOSITION, codes.LUNG_RADS, codes.CHANGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How findings are told of which a study may hold many, each with its size: the largest stands for all."""
+
+    one: str
+    many: str
+    segment: str
+    category: str
+    """A finding's Lung-RADS suggestion."""
+    assessed: str
+    """What the study's suggestion is, and that it is no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +59,16 @@ class Narrative:
     sides: Mapping[Side, str]
     measurements: Mapping[str, str]
     """By the measurement's key; one without a sentence is shown as its code's meaning, value and unit."""
+    counted: Mapping[str, Counted]
+    """By the meaning of what is looked for. What is not in here is told by its volume in all."""
+    axes: str
+    mean_axis: str
+    solid_part: str
+    cubic_mm: str
+    since: str
+    doubling: str
+    doubling_interval: str
+    compared: str
     terms: Mapping[str, str] = field(default_factory=dict)
     """Words for code meanings that are not said as the standard prints them."""
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +91,8 @@ class Narrative:
             return self.clean.format(term=term[:1].lower() + term[1:], score=score)
         if outcome.status == "unsure":
             return self.unsure.format(term=term[:1].lower() + term[1:], score=score)
+        if looked_for.meaning in self.counted and outcome.findings:
+            return self._counted(self.counted[looked_for.meaning], outcome)
         count = len(outcome.findings)
         volumes = [v for finding in outcome.findings if (v := finding.measured("volume_ml")) is not None]
         sides = {finding.side for finding in outcome.findings}
@@ -74,9 +106,12 @@ class Narrative:
             score=score,
         )
 
-    def finding(self, number: int, finding: Finding) -> str:
-        """One finding in one line, with its number, side and measurements."""
-        parts = [self.measurement(m) for m in finding.measurements]
+    def finding(self, number: int, finding: Finding, compared_with: date | None = None) -> str:
+        """One finding in one line, with its number, side, measurements and, where it has them, grade and change."""
+        if finding.kind.meaning in self.counted:
+            parts = self._parts(finding, compared_with)
+        else:
+            parts = [self.measurement(m) for m in finding.measurements]
         return f"{self.tracking(number, finding)}: " + ", ".join(
             [*parts, self.certainty.format(self.percent(finding.certainty))]
         )
@@ -84,7 +119,91 @@ class Narrative:
     def tracking(self, number: int, finding: Finding) -> str:
         """The readable Tracking Identifier of a finding, alike in report and segmentation."""
         side = "" if finding.side is None else f", {self.sides[finding.side]}"
-        return self.segment.format(number=number, term=self.term(finding.label), side=side)
+        counted = self.counted.get(finding.kind.meaning)
+        sentence = self.segment if counted is None else counted.segment
+        return sentence.format(number=number, term=self.term(finding.label), side=side)
+
+    def answer(self, finding: Finding, question: Code) -> str:
+        """The word for a coded answer, or nothing where there is none."""
+        answer = finding.attributes.get(question)
+        term = "" if answer is None else self.term(answer.meaning)
+        return term[:1].lower() + term[1:]
+
+    def size(self, finding: Finding) -> str:
+        """Long by short axis to 0.1 mm with their mean, as Lung-RADS v2022 has them measured, and the solid part's."""
+        axes, solid_mm = self.axes_of(finding), finding.measured("solid_long_axis_mm")
+        if axes:
+            mean = ((finding.measured("long_axis_mm") or 0.0) + (finding.measured("short_axis_mm") or 0.0)) / 2
+            axes += self.mean_axis.format(mean)
+        return axes + ("" if solid_mm is None else self.solid_part.format(solid_mm))
+
+    def axes_of(self, finding: Finding) -> str:
+        """Long by short axis, or nothing where they were not measured."""
+        long_mm, short_mm = finding.measured("long_axis_mm"), finding.measured("short_axis_mm")
+        return "" if long_mm is None or short_mm is None else self.axes.format(long_mm, short_mm)
+
+    def volume(self, finding: Finding) -> str:
+        """In mm3 below 1 mL, or nothing where it was not measured."""
+        volume_ml = finding.measured("volume_ml")
+        if volume_ml is None:
+            return ""
+        if volume_ml < 1:
+            return self.cubic_mm.format(1000 * volume_ml)
+        return self.measurements["volume_ml"].format(volume_ml)
+
+    def category(self, finding: Finding) -> str:
+        """The finding's Lung-RADS suggestion as such, or nothing."""
+        category, counted = finding.attributes.get(codes.LUNG_RADS), self.counted.get(finding.kind.meaning)
+        return "" if category is None or counted is None else counted.category.format(category.meaning)
+
+    def change(self, finding: Finding, compared_with: date | None) -> str:
+        """What became of the finding since the earlier study, or nothing where there is none."""
+        told = self.answer(finding, codes.CHANGE)
+        change, days, lowest, highest = (finding.measured(key) for key in GROWTH)
+        if change is not None:
+            told = ", ".join(part for part in (told, f"{change:+.0f}%") if part)
+        if not told:
+            return ""
+        if compared_with is not None:
+            told += self.since.format(compared_with)
+        if days is not None:
+            told += self.doubling.format(days)
+        if days is not None and lowest is not None and highest is not None:
+            told += self.doubling_interval.format(lowest, highest)
+        return told
+
+    def assessed(self, outcome: Outcome, looked_for: Code) -> list[str]:
+        """On what the study's suggestion rests and what it was compared with, a sentence each."""
+        counted, category = self.counted.get(looked_for.meaning), outcome.lung_rads
+        return [
+            *([counted.assessed.format(category.meaning)] if counted and category else []),
+            *([self.compared.format(outcome.compared_with)] if outcome.compared_with else []),
+        ]
+
+    def _counted(self, counted: Counted, outcome: Outcome) -> str:
+        """How many, the largest of them, and the study's suggestion."""
+        count = len(outcome.findings)
+        largest = max(outcome.findings, key=lambda finding: finding.measured("long_axis_mm") or 0.0)
+        size = f"{self.axes_of(largest)} {self.answer(largest, codes.COMPOSITION)}".strip()
+        side = "" if largest.side is None else self.sides[largest.side]
+        sentence = (counted.one if count == 1 else counted.many).format(
+            count=count, largest=", ".join(part for part in (size, side) if part)
+        )
+        category = outcome.lung_rads
+        return sentence if category is None else f"{sentence}; {counted.category.format(category.meaning)}"
+
+    def _parts(self, finding: Finding, compared_with: date | None) -> list[str]:
+        """What is told of a counted finding: kind, size, suggestion, change, and the rest."""
+        told = (
+            self.answer(finding, codes.COMPOSITION),
+            self.size(finding),
+            self.volume(finding),
+            self.category(finding),
+            self.change(finding, compared_with),
+            *(self.answer(finding, question) for question in finding.attributes if question not in ANSWERED_APART),
+            *(self.measurement(m) for m in finding.measurements if m.key not in TOLD_APART),
+        )
+        return [part for part in told if part]
 
     def measurement(self, measurement: Measurement) -> str:
         sentence = self.measurements.get(measurement.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import highdicom as hd
@@ -18,7 +19,13 @@ from reporting.source import ReportCase
 
 SEGMENTATION = "segmentation"
 PRESENCE: dict[Status, Code] = {"finding": codes.PRESENT, "clean": codes.ABSENT, "unsure": codes.UNDETERMINED}
-PRIORITY: dict[Status, Code] = {"finding": codes.ACTIONABLE_MINUTES, "unsure": codes.ACTIONABLE_HOURS}
+PRIORITY: Mapping[Code, Mapping[Status, Code]] = {
+    codes.INTRACRANIAL_HEMORRHAGE: {"finding": codes.ACTIONABLE_MINUTES, "unsure": codes.ACTIONABLE_HOURS},
+    codes.NODULE: {"finding": codes.ACTIONABLE_DAYS},
+}
+"""How soon somebody has to be told of what was looked for (CID 7035)."""
+LUNG_RADS_TO_BE_TOLD = frozenset({codes.LUNG_RADS_4A, codes.LUNG_RADS_4B, codes.LUNG_RADS_4X})
+"""Those that Lung-RADS v2022 calls suspicious. Nodules of the others wait for the next yearly or half-yearly CT."""
 LATERALITY = {"left": codes.LEFT, "right": codes.RIGHT, "bilateral": codes.BILATERAL}
 METHODS = {codes.VOLUME: codes.SUM_OF_VOXELS}
 DECIMALS = 3
@@ -75,7 +82,9 @@ OBJECT = MeasurementReport()
 def _study_group(case: ReportCase) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     """The answer on the whole study. Absence is said, not left to silence."""
     evaluations = [_evaluation(case.looked_for, PRESENCE[case.outcome.status])]
-    priority = PRIORITY.get(case.outcome.status)
+    if case.outcome.lung_rads is not None:
+        evaluations.append(_evaluation(codes.LUNG_RADS, case.outcome.lung_rads))
+    priority = _priority(case)
     if priority is not None:
         evaluations.append(_evaluation(codes.PRIORITY, priority))
     return hd.sr.MeasurementsAndQualitativeEvaluations(
@@ -87,6 +96,13 @@ def _study_group(case: ReportCase) -> hd.sr.MeasurementsAndQualitativeEvaluation
         qualitative_evaluations=evaluations,
         source_images=_key_images(case, case.key_slices()) or None,
     )
+
+
+def _priority(case: ReportCase) -> Code | None:
+    """By what was looked for and the answer; a nodule whose suggestion is not suspicious has none."""
+    if case.outcome.lung_rads is not None and case.outcome.lung_rads not in LUNG_RADS_TO_BE_TOLD:
+        return None
+    return PRIORITY.get(case.looked_for, {}).get(case.outcome.status)
 
 
 def _finding_group(
@@ -177,10 +193,11 @@ def _algorithm(case: ReportCase) -> hd.sr.AlgorithmIdentification:
 
 
 def _sentences(case: ReportCase, narrative: Narrative) -> hd.sr.ContainerContentItem:
-    """The impression, each finding, each warning, how it was measured, and that this is no diagnosis."""
+    """The impression, each finding, what a suggestion rests on, each warning, how it was measured, no diagnosis."""
     outcome = case.outcome
     comments = [
-        *(narrative.finding(number, finding) for number, finding in enumerate(outcome.findings, start=1)),
+        *(narrative.finding(n, finding, outcome.compared_with) for n, finding in enumerate(outcome.findings, start=1)),
+        *narrative.assessed(outcome, case.looked_for),
         *(narrative.reason(warning) for warning in outcome.warnings),
         *([narrative.method] if outcome.findings else []),
         narrative.disclaimer,

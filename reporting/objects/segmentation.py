@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import highdicom as hd
@@ -22,6 +22,21 @@ from reporting.narrative.narrative import Narrative
 from reporting.source import ReportCase, body_part
 
 RED = hd.color.CIELabColor(53.2, 80.1, 67.2)
+OKABE_ITO = tuple(
+    hd.color.CIELabColor(*lab)
+    for lab in (
+        (74.6, 22.7, 79.4),
+        (67.2, -13.1, -40.7),
+        (57.5, -43.1, 10.4),
+        (90.6, -11.2, 78.0),
+        (60.7, 46.8, 66.9),
+        (60.8, 41.5, -13.1),
+        (46.4, -7.5, -45.5),
+    )
+)
+"""Orange, sky blue, green, yellow, vermilion, purple, blue: distinct with any color vision."""
+COLORS = {codes.NODULE: OKABE_ITO}
+"""Of kinds that a study may hold many of, which are told apart; others are all red."""
 CONTENT_LABEL = "FINDINGS"
 LATERALITY = {"left": codes.LEFT, "right": codes.RIGHT, "bilateral": codes.BILATERAL}
 PROPERTY_TYPES = {codes.INTRACRANIAL_HEMORRHAGE: codes.HEMORRHAGE}
@@ -44,9 +59,7 @@ class Segmentation:
         if not findings:
             return None
         regions = [cast("Region", finding.region) for finding in findings]
-        first = min(region.slice_index[0] for region in regions)
-        last = max(region.slice_index[-1] for region in regions)
-        slices = range(first, last + 1)
+        slices = sorted({k for region in regions for k in region.slice_index})
         dataset = hd.seg.Segmentation(
             **identity(case, self.kind, self.series_number),
             source_images=_multi_frame(case, slices) if case.multi_frame else _single_frames(case, slices),
@@ -67,8 +80,10 @@ class Segmentation:
             _name_source_frames(dataset, [case.frames[k] for k in slices])
         # Where slices differ in thickness the thinnest stands for all. Pixel measures of each frame would be truer,
         # but many readers look for the pixel spacing only among what frames share, and would misplace the overlay.
-        thinnest = min(case.planes[k].thickness_mm for k in slices)
-        dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness = _decimals((thinnest,))[0]
+        spanned = case.planes[slices[0] : slices[-1] + 1]
+        measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SliceThickness = _decimals((min(plane.thickness_mm for plane in spanned),))[0]
+        _replace_spacing(measures, spanned)
         _replace_dimension_uid(dataset, uids.dimension_uid(case, self.kind))
         dataset.BodyPartExamined = body_part(case)
         dataset.ContentCreatorName = ""
@@ -97,7 +112,7 @@ def _described(case: ReportCase, number: int, finding: Finding, narrative: Narra
         tracking_uid=finding.tracking_uid,
         tracking_id=tracking_id,
         anatomic_regions=[concept(case.site)],
-        display_color=RED,
+        display_color=_color(finding, number),
     )
     laterality: Code | None = LATERALITY.get(finding.side or "")
     if laterality is not None:
@@ -105,29 +120,49 @@ def _described(case: ReportCase, number: int, finding: Finding, narrative: Narra
     return description
 
 
-def _stacked(regions: Sequence[Region], slices: range, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _color(finding: Finding, number: int) -> hd.color.CIELabColor:
+    colors = COLORS.get(finding.kind, (RED,))
+    return colors[(number - 1) % len(colors)]
+
+
+def _replace_spacing(measures: Dataset, planes: Sequence[Plane]) -> None:
+    """The spacing of all slices between the first and the last that hold voxels, by which a reader lays out a volume.
+
+    The library saw only those that hold some.
+    """
+    measures.pop("SpacingBetweenSlices", None)
+    spacing, _ = hd.spatial.get_volume_positions(
+        [_decimals(plane.origin) for plane in planes],
+        _decimals((*planes[0].row_direction, *planes[0].column_direction)),
+    )
+    if spacing is not None:
+        measures.SpacingBetweenSlices = _decimals((spacing,))[0]
+
+
+def _stacked(regions: Sequence[Region], slices: Sequence[int], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Masks of the regions as `[slice, row, column, segment]`, or as labels `[slice, row, column]` if none overlap.
 
     The labels are the quicker to write and take a fraction of the memory.
     """
+    place = {k: n for n, k in enumerate(slices)}
     labels = np.zeros((len(slices), *shape), np.uint8 if len(regions) < 256 else np.uint16)
     for number, region in enumerate(regions, start=1):
         for k, mask in zip(region.slice_index, region.mask, strict=True):
-            if labels[k - slices.start][mask].any():
-                return _overlapping(regions, slices, shape)
-            labels[k - slices.start][mask] = number
+            if labels[place[k]][mask].any():
+                return _overlapping(regions, place, shape)
+            labels[place[k]][mask] = number
     return labels
 
 
-def _overlapping(regions: Sequence[Region], slices: range, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    masks = np.zeros((len(slices), *shape, len(regions)), np.uint8)
+def _overlapping(regions: Sequence[Region], place: Mapping[int, int], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    masks = np.zeros((len(place), *shape, len(regions)), np.uint8)
     for number, region in enumerate(regions):
         for k, mask in zip(region.slice_index, region.mask, strict=True):
-            masks[k - slices.start, ..., number] = mask
+            masks[place[k], ..., number] = mask
     return masks
 
 
-def _single_frames(case: ReportCase, slices: range) -> list[Dataset]:
+def _single_frames(case: ReportCase, slices: Sequence[int]) -> list[Dataset]:
     sources = []
     for k in slices:
         source = stand_in(case, k)
@@ -142,13 +177,13 @@ def _single_frames(case: ReportCase, slices: range) -> list[Dataset]:
     return sources
 
 
-def _multi_frame(case: ReportCase, slices: range) -> list[Dataset]:
+def _multi_frame(case: ReportCase, slices: Sequence[int]) -> list[Dataset]:
     """One stand-in whose frames are the slices alone, with the planes they truly have."""
-    source = stand_in(case, slices.start)
+    source = stand_in(case, slices[0])
     source.FrameOfReferenceUID = case.frame_of_reference_uid
-    source.PositionReferenceIndicator = case.headers[slices.start].get("PositionReferenceIndicator")
+    source.PositionReferenceIndicator = case.headers[slices[0]].get("PositionReferenceIndicator")
     source.NumberOfFrames = len(slices)
-    plane = case.planes[slices.start]
+    plane = case.planes[slices[0]]
     shared, orientation = Dataset(), Dataset()
     orientation.ImageOrientationPatient = _decimals((*plane.row_direction, *plane.column_direction))
     shared.PlaneOrientationSequence = [orientation]
