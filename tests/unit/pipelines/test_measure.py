@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.geometry import Plane
-from pipelines.hemorrhage.measure import Midplane, axes_mm, connected_bleeds, find_bleeds, side_of
+from pipelines.hemorrhage.measure import Midplane, find_bleeds, side_of
+from pipelines.measuring import axes_mm, connected_parts
 from pipelines.volume import Volume
 
 SHAPE = (96, 96)
@@ -73,7 +74,7 @@ def test_steep_tilt_does_not_cut_a_thin_bleed_into_pieces() -> None:
     for k, plane in enumerate(volume.plane):
         row, column = plane.pixel_from_patient(np.array([5.0, 3.0, plane.position_mm / np.cos(np.radians(28))]))
         along_z[k, round(float(row)) : round(float(row)) + 2, round(float(column))] = True
-    _, count = connected_bleeds(along_z, volume.plane)
+    _, count = connected_parts(along_z, volume.plane)
     # what lies above each other along the normal touches; along z it moves 3.7 pixels a slice and does not
     assert count == 5
     along_normal = np.zeros_like(along_z)
@@ -81,7 +82,7 @@ def test_steep_tilt_does_not_cut_a_thin_bleed_into_pieces() -> None:
         point = np.array([5.0, 3.0, 0.0]) + plane.position_mm * np.array(plane.normal)
         row, column = plane.pixel_from_patient(point)
         along_normal[k, round(float(row)), round(float(column))] = True
-    _, count = connected_bleeds(along_normal, volume.plane)
+    _, count = connected_parts(along_normal, volume.plane)
     assert count == 1
 
 
