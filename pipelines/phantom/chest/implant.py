@@ -1,0 +1,257 @@
+"""Real nodules, cut from annotated scans, set into another lung: turned, mirrored and scaled, their edges blended.
+
+The pictures come from a folder in the form of LIDC-IDRI patches: `index.csv` and `nodules/*.npz` with `image` (HU
+`[x, y, z]`), `masks` (bit r = reader r) and `affine` (index to RAS mm). They are tight: beyond their first and last
+slice the nearest slice goes on while it fades. Pieces of a picture that hold no nodule are set in the same way, so that
+nothing can be learnt from the seam.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipelines.phantom.chest.nodules import (
+    Box,
+    Canvas,
+    Floats,
+    Kind,
+    PaintedNodule,
+    Position,
+    box_around,
+    painted,
+)
+
+READERS = 4
+_PADDED_MM = 7.0
+_SOFT_HU = -400
+_WALL_SHARE = 0.33
+_ABSENT = "6"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """A nodule with its surroundings `[z, y, x]` at its own `spacing` (mm), z towards head, y to back, x to left.
+
+    `outside_mm` is the distance to the nodule (union of the readers), `border_mm` that from the picture's in-plane
+    border; `consensus` is what at least half of the readers marked. `wall` points, in (y, x), to the chest wall or
+    vessel that the nodule touches; None for one that lies free. `noise_hu` is the SD of its noise.
+    """
+
+    nodule_id: str
+    patient_id: str
+    hu: NDArray[np.int16]
+    consensus: NDArray[np.bool_]
+    outside_mm: NDArray[np.float32]
+    border_mm: NDArray[np.float32]
+    spacing: Floats
+    diameter_mm: float
+    kind: Kind
+    wall: Floats | None
+    noise_hu: float
+
+    @property
+    def center(self) -> Floats:
+        """Centre of gravity of the consensus, as index."""
+        return np.asarray(np.mean(np.nonzero(self.consensus), axis=1))
+
+
+def fold_of(patient_id: str, folds: int) -> int:
+    """The fold that a patient belongs to, by the hash of the identifier."""
+    return int(hashlib.sha256(patient_id.encode()).hexdigest(), 16) % folds
+
+
+def load_patches(folder: Path) -> tuple[Patch, ...]:
+    """All usable patches of a folder; those whose readers' marks do not fit are passed over."""
+    with (folder / "index.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if "reader_masks_unmatched" not in row["flags"]]
+    return tuple(_load(folder, row) for row in rows)
+
+
+def _load(folder: Path, row: dict[str, str]) -> Patch:
+    with np.load(folder / row["file"]) as held:
+        hu, marks = np.moveaxis(held["image"], (0, 1, 2), (2, 1, 0)), np.moveaxis(held["masks"], (0, 1, 2), (2, 1, 0))
+        affine = held["affine"]
+    # Index to RAS: x and y grow towards left and back in LPS when their diagonal elements are negative.
+    for axis, element in ((2, -affine[0, 0]), (1, -affine[1, 1]), (0, affine[2, 2])):
+        if element < 0:
+            hu, marks = np.flip(hu, axis), np.flip(marks, axis)
+    spacing = np.array([float(row[f"spacing_{axis}"]) for axis in "zyx"])
+    votes = sum(((marks >> reader) & 1).astype(np.uint8) for reader in range(READERS))
+    consensus = 2 * votes >= int(row["n_readers"])
+    pad = int(np.ceil(_PADDED_MM / spacing[0]))
+    deep = ((pad, pad), (0, 0), (0, 0))
+    hu = np.clip(np.pad(hu, deep, mode="edge"), -1024, 3000).astype(np.int16)
+    consensus = np.pad(consensus, deep)
+    union = np.pad(votes > 0, deep)
+    outside = ndimage.distance_transform_edt(~union, sampling=spacing).astype(np.float32)
+    rows, columns = np.ogrid[: hu.shape[1], : hu.shape[2]]
+    border = np.minimum(
+        np.minimum(rows, hu.shape[1] - 1 - rows) * spacing[1],
+        np.minimum(columns, hu.shape[2] - 1 - columns) * spacing[2],
+    )
+    return Patch(
+        row["nodule_id"],
+        row["patient_id"],
+        hu,
+        consensus,
+        outside,
+        np.asarray(border, np.float32),
+        spacing,
+        float(row["eq_diameter_consensus_mm"]),
+        _kind(row),
+        _wall(hu, outside, spacing),
+        _noise(hu, outside),
+    )
+
+
+def _kind(row: dict[str, str]) -> Kind:
+    """By the readers' mean texture (1 non-solid to 5 solid) and the vote on calcification."""
+    texture = float(row["mean_texture"])
+    if texture < 2.5:
+        return "ground_glass"
+    if texture < 4:
+        return "part_solid"
+    return "solid" if row["vote_calcification"] == _ABSENT else "calcified"
+
+
+def _wall(hu: NDArray[np.int16], outside: NDArray[np.float32], spacing: Floats) -> Floats | None:
+    """The in-plane direction to the soft tissue round about, where there is much of it."""
+    ring = (outside > 1.5) & (outside < 4)
+    soft = ring & (hu > _SOFT_HU)
+    if soft.sum() < _WALL_SHARE * max(1, ring.sum()):
+        return None
+    middle = np.mean(np.nonzero(outside == 0), axis=1)
+    towards = (np.mean(np.nonzero(soft), axis=1) - middle)[1:] * spacing[1:]
+    length = float(np.linalg.norm(towards))
+    return towards / length if length > 0.5 else None
+
+
+def _noise(hu: NDArray[np.int16], outside: NDArray[np.float32]) -> float:
+    """SD of the noise in lung: from second differences along rows, by their median."""
+    values = hu.astype(np.float32)
+    second = values[..., 2:] - 2 * values[..., 1:-1] + values[..., :-2]
+    lung = (values[..., 1:-1] < -650) & (outside[..., 1:-1] > 2)
+    if lung.sum() < 200:
+        return 20.0
+    return float(min(60.0, np.median(np.abs(second[lung])) * 1.4826 / np.sqrt(6)))
+
+
+def implant(
+    canvas: Canvas,
+    patch: Patch,
+    center: Floats,
+    position: Position,
+    generator: np.random.Generator,
+    *,
+    scale: float = 1.0,
+    outward: Floats | None = None,
+    fade_mm: float = 3.0,
+) -> PaintedNodule | None:
+    """Set a nodule with its middle at `center` (index z, y, x). None, and nothing changed, where too little of it would
+    lie in the lung. `outward` is the direction (y, x) to the pleura, to which the patch's wall side is turned.
+    """
+    turn = _turn(patch, outward, generator)
+    box = box_around(center, scale * patch.diameter_mm * 0.9 + fade_mm + 4, canvas.hu.shape)
+    matrix, offset = _mapping(patch, turn, center, patch.center, scale, box)
+    shape = tuple(part.stop - part.start for part in box)
+    truth = _read(patch.consensus.astype(np.float32), matrix, offset, shape, 0.0) >= 0.5
+    lung = canvas.lungs[box] > 0
+    if truth.sum() < 6 or (truth & lung).sum() < 0.5 * truth.sum():
+        return None
+    outside = scale * _read(patch.outside_mm, matrix, offset, shape, 99.0)
+    weight = np.clip((fade_mm - outside) / max(0.5, fade_mm - 0.7), 0, 1)
+    _blend(canvas, patch, box, weight, matrix, offset)
+    return painted(patch.kind, position, truth, box, patch.patient_id)
+
+
+def set_piece(canvas: Canvas, patch: Patch, center: Floats, generator: np.random.Generator) -> None:
+    """Set a piece of a patch that holds no nodule, as round and as blended as a nodule would be."""
+    far = patch.outside_mm[:, 6:-6, 6:-6]
+    held = np.argwhere(far > 8.0)
+    if not len(held):
+        return
+    middle = held[generator.integers(len(held))] + np.array([0, 6, 6])
+    radius = float(generator.uniform(1.5, 4.0))
+    box = box_around(center, radius + 4, canvas.hu.shape)
+    matrix, offset = _mapping(patch, _turn(patch, None, generator), center, middle, 1.0, box)
+    axes = np.ogrid[tuple(box)]
+    away = np.sqrt(sum((axis - middle) ** 2 for axis, middle in zip(axes, center, strict=True)))
+    _blend(canvas, patch, box, np.clip((radius + 2.3 - away) / 2.3, 0, 1).astype(np.float32), matrix, offset)
+
+
+def _turn(patch: Patch, outward: Floats | None, generator: np.random.Generator) -> Floats:
+    """A turn about the z axis with random mirroring, `[2, 2]` on (y, x): the wall side outwards where both are known."""
+    angle = generator.uniform(0, 2 * np.pi)
+    if outward is not None and patch.wall is not None:
+        wanted, present = np.arctan2(*outward), np.arctan2(*patch.wall)
+        return _rotation(float(wanted - present + generator.normal(0, 0.25)))
+    flip = np.diag([1.0, generator.choice([-1.0, 1.0])])
+    return _rotation(float(angle)) @ flip
+
+
+def _rotation(angle: float) -> Floats:
+    """Turns the direction (y, x) = (sin a, cos a) by `angle`."""
+    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+def _mapping(
+    patch: Patch, turn: Floats, center: Floats, middle: Floats, scale: float, box: Box
+) -> tuple[Floats, Floats]:
+    """From the box's indices to the patch's: matrix and offset, the canvas's `center` on the patch's `middle`."""
+    matrix = np.eye(3)
+    matrix[1:, 1:] = turn.T
+    matrix = np.diag(1 / (patch.spacing * scale)) @ matrix
+    start = np.array([part.start for part in box], float)
+    return matrix, np.asarray(middle + matrix @ (start - center))
+
+
+def _read(
+    values: NDArray[np.float32], matrix: Floats, offset: Floats, shape: tuple[int, ...], beyond: float
+) -> NDArray[np.float32]:
+    made: NDArray[np.float32] = ndimage.affine_transform(
+        values, matrix, offset, shape, order=1, mode="constant", cval=beyond
+    )
+    return made
+
+
+def _blend(canvas: Canvas, patch: Patch, box: Box, weight: NDArray[np.float32], matrix: Floats, offset: Floats) -> None:
+    shape = weight.shape
+    border = _read(np.broadcast_to(patch.border_mm, patch.hu.shape), matrix, offset, shape, 0.0)
+    weight = weight * np.clip((border - 0.8) / 2, 0, 1)
+    numbers = _read(patch.hu.astype(np.float32), matrix, offset, shape, -1000.0)
+    region = canvas.hu[box]
+    region += weight * (numbers - region)
+    canvas.noise[box] = np.maximum(canvas.noise[box], (weight * patch.noise_hu) ** 2)
+
+
+def outward_at(lungs: NDArray[np.uint8], center: Floats) -> Floats | None:
+    """The in-plane direction (y, x) in which the lung ends first, within 40 mm; None deep inside."""
+    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    directions = np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    best: tuple[float, Floats] | None = None
+    for direction in directions:
+        steps = center[1:] + direction * np.arange(1, 40)[:, None]
+        index = np.rint(steps).astype(int)
+        within = np.all((index >= 0) & (index < lungs.shape[1:]), axis=1)
+        index = index[within]
+        out = np.flatnonzero(lungs[round(center[0]), index[:, 0], index[:, 1]] == 0)
+        if len(out) and (best is None or out[0] < best[0]):
+            best = (float(out[0]), direction)
+    return None if best is None else best[1]
+
+
+def choose(patches: Sequence[Patch], generator: np.random.Generator, *, evenly: float = 0.5) -> Patch:
+    """A patch: with the chance `evenly` one of each kind alike, so that rare kinds are met, else any."""
+    if generator.random() < evenly:
+        kinds = sorted({patch.kind for patch in patches})
+        kind = kinds[generator.integers(len(kinds))]
+        patches = [patch for patch in patches if patch.kind == kind]
+    return patches[generator.integers(len(patches))]
