@@ -236,6 +236,20 @@ add_rows(
         audit_outcome=0,
     ),
     ReasonRow(
+        "prior.not_comparable",
+        "No comparison was made with the earlier study: {detail}.",
+        "Compare by eye.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "prior.nodules_not_found",
+        "{count} findings of the earlier study were not found again.",
+        "Look at them in the earlier study.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
         "evaluation.wrong_data",
         "The labelled data cannot be used: {detail}.",
         "Give a folder with one sub-folder for each patient and a truth.csv that names them.",
