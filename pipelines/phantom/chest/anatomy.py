@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from pipelines.phantom.chest.trees import (
     draw_thick,
     draw_thin,
     grow,
+    joined,
 )
 from pipelines.phantom.head.shapes import Field, Grid, Mask, Point, enlarged, smooth_noise, smooth_union, tube
 
@@ -189,7 +190,7 @@ class _Drawing:
         t = np.clip((self._part(z) - 0.42) / 0.58, 0, 1.2)
         low = np.clip(0.3 - self._part(z), 0, 0.3)
         depth = 2 * self.options.half_depth
-        return np.asarray(-self.options.half_depth + 0.42 * depth * t**1.5 + 20 * low, np.float32)
+        return np.asarray(-self.options.half_depth + 0.30 * depth * t**1.4 + 20 * low, np.float32)
 
     def _half_width(self, z: Field | float) -> Field:
         t = np.clip(self._part(z), -0.2, 1)
@@ -229,6 +230,7 @@ class _Drawing:
         self._draw_soft_tissue()
         self._enlarge()
         self._draw_bones()
+        self._crop()
         self._draw_lungs()
         self._draw_trees()
         self._finish()
@@ -245,9 +247,11 @@ class _Drawing:
         spine = self._pipe([(0, sy(z), z) for z in zs], [float(20 - 5 * np.clip(self._part(z), 0, 1)) * s for z in zs])
         heart_z = self.dome + draw(30, 40) * s
         front = float(self._front_y(heart_z))
-        hy = front + draw(50, 56) * s
-        heart = self._turned_heart((draw(14, 26) * s, hy, heart_z), (60 * s * grow_, 46 * s * grow_, 46 * s * grow_))
-        atrium = self._blob((4, hy + 34 * s, cz - 52 * s), (36 * s, 20 * s, 26 * s))
+        gap = self._spine_y(heart_z) - 20 * s - front
+        hy = front + 0.40 * gap
+        heart = self._turned_heart((draw(14, 26) * s, hy, heart_z), (60 * s * grow_, 0.36 * gap * grow_, 47 * s * grow_))
+        atrium = self._blob((4, front + 0.80 * gap, heart_z + 18 * s), (38 * s, 0.17 * gap, 28 * s))
+        behind = self._pipe([(6 * s, front + 0.9 * gap, self.floor), (4 * s, front + 0.85 * gap, cz - 20)], [13 * s, 11 * s])
         arch_z = cz + draw(16, 26) * s
         calibre = draw(11.5, 15.5) * s
         aorta = self._pipe(
@@ -277,7 +281,7 @@ class _Drawing:
         fat_heart = heart - draw(2, 7)
         pad = np.minimum(self._blob((-34 * s, front + 22, self.dome + 6), (22, 20, 20)), self._blob((62 * s, front + 26, self.dome - 4), (24, 20, 20)))
         self.mediastinum = spine - 3
-        for shape, width in ((fat_heart, 8), (atrium - 2, 8), (aorta - 2, 6), (cava - 2, 6), (trunk - 2, 8), (right_artery - 1.5, 6), (left_artery - 1.5, 6),
+        for shape, width in ((fat_heart, 8), (behind, 14), (atrium - 2, 10), (aorta - 2, 6), (cava - 2, 6), (trunk - 2, 8), (right_artery - 1.5, 6), (left_artery - 1.5, 6),
                              (gullet - 2, 8), (windpipe - 4, 8), (azygos - 1, 6), (plate, 10), (inlet, 10), (pad, 12), *((b - 3, 8) for b in branches), *((b - 3, 8) for b in veins_up)):
             self.mediastinum = smooth_union(self.mediastinum, shape, width)
         noisy = self._noise(14)
@@ -318,14 +322,23 @@ class _Drawing:
         o, draw, s = self.options, self.generator.uniform, self.scale
         self.cavity = self._cavity()
         apex_y = (float(self._back_y(self.top)) + float(self._front_y(self.top))) / 2 + 2
-        tall = 0.36 * o.height
-        apices = np.minimum(*(self._blob((side * 50 * s, apex_y - 6, self.top - tall + draw(-5, 3)), (66 * s, 74 * s, tall)) for side in (-1, 1)))
-        roof = np.where(self.z > self.top - tall, apices, -_FAR)
+        tall = 0.40 * o.height
+        start = self.top - tall
+        wide = float(self._half_width(start))
+        deep = (float(self._back_y(start)) - float(self._front_y(start))) / 2
+        up = np.clip((self.z - start) / tall, 0, 1.5)
+        middle = apex_y + (self._back_y(self.z) + self._front_y(self.z)) / 4 - apex_y / 2
+        domes = [
+            (np.abs((self.x - side * 0.42 * wide) / (0.72 * wide)) ** 2.5 + np.abs((self.y - middle) / (1.25 * deep)) ** 2.5 + up**draw(2.2, 2.8)) ** 0.4
+            for side in (-1, 1)
+        ]
+        roof = np.where(up > 0, (np.minimum(*domes) - 1) * 0.8 * tall, -_FAR).astype(np.float32)
+        self.shell = np.maximum(self.cavity, roof)
         self.floor_map = self._diaphragm()
         below = (self.floor_map[None] - self.z) / np.sqrt(1 + np.minimum(sum(g**2 for g in np.gradient(self.floor_map, _STEP)), 6))[None]
         self.below = np.asarray(below, np.float32)
-        lung = np.maximum(np.maximum(self.cavity, roof), below)
-        lung = -smooth_union(-lung, self.mediastinum, 4.0) if False else np.maximum(lung, -self.mediastinum)
+        lung = np.maximum(self.shell, below)
+        lung = np.maximum(lung, -self.mediastinum)
         lung = lung + 0.6 * self._noise(18)
         self.lung = np.asarray(lung, np.float32)
 
@@ -376,8 +389,10 @@ class _Drawing:
         hu[inside] = -95 + 6 * fine[inside]
         self._draw_abdomen(hu, inside)
         for shape, value in self.parts:
-            hu[(shape < 0) & (inside | (wall < 14))] = value
+            near = (shape < 1) & (inside | (wall < 14))
+            hu[near] += np.clip(0.5 - shape[near] / 2, 0, 1) * (value - hu[near])
         self.body = body
+        hu = ndimage.gaussian_filter(hu, 0.45)
         self.soft = hu + 2.0 * noise * (hu > -500)
 
     def _breasts(self) -> Field:
@@ -516,7 +531,7 @@ class _Drawing:
             pull = shrink + (1 - shrink) * 0.2
             points.append((side * x * pull, y, z))
         head = [(side * 14 * self.scale, self._spine_y(start) + 10, start + 2)]
-        line = np.array(head + points, np.float32)
+        line = np.vstack([head, self._pushed(np.array(points, np.float32))]).astype(np.float32)
         tall = draw(2.6, 3.8)
         for shift in (-tall, -tall / 2, 0, tall / 2, tall):
             self._bar(self.bone, line + np.array([0, 0, shift], np.float32), [3.3] * len(line))
@@ -528,6 +543,18 @@ class _Drawing:
             self._bar(self.gristle, [tuple(end), middle, goal], [6.0, 5.5])
         if number < 11:
             self._note("rib_end", line[-1], 9)
+
+    def _pushed(self, points: Points) -> Points:
+        """Points moved to 5 mm outside of the lungs' space."""
+        gradient = np.gradient(self.shell[::2, ::2, ::2], 2 * _STEP)
+        for _ in range(5):
+            at = self._index(points).T / (2 * _STEP)
+            depth = ndimage.map_coordinates(self.shell[::2, ::2, ::2], at, order=1, mode="nearest")
+            slope = np.stack([ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in gradient[::-1]], 1)
+            slope[:, 2] *= 0.3
+            move = np.clip(5.0 - depth, -6, 6)[:, None] * slope / np.maximum((slope**2).sum(1, keepdims=True), 0.2)
+            points = points + 0.8 * move
+        return np.asarray(ndimage.gaussian_filter1d(points, 1.0, axis=0, mode="nearest"), np.float32)
 
     def _sternum(self) -> tuple[float, float]:
         """Heights of its top and its lower end."""
@@ -555,6 +582,23 @@ class _Drawing:
                 self._bar(self.bone, line, [1.9] * 6 + [4.0])
 
     # ---- lungs
+
+    def _crop(self) -> None:
+        """From here on only the box about the lungs is worked on; `whole` keeps the rest."""
+        inner = (self.lung < 6).any(axis=0)
+        rows, columns = np.flatnonzero(inner.any(axis=1)), np.flatnonzero(inner.any(axis=0))
+        y, x = (slice(int(max(found[0] - 2, 0)), int(found[-1] + 3)) for found in (rows, columns))
+        fine = (slice(None), *(slice(2 * part.start, min(2 * part.stop, side)) for part, side in ((y, self.shape[1]), (x, self.shape[2]))))
+        self.whole, self.whole_origin, self.corner = self.hu, self.origin, (0, 2 * y.start, 2 * x.start)
+        self.window = fine
+        self.hu, self.distance = self.hu[fine], np.ascontiguousarray(self.distance[fine])
+        self.shape = self.hu.shape
+        self.origin = (self.origin[0] + 2 * x.start, self.origin[1] + 2 * y.start, self.origin[2])
+        self.lung = self.lung[:, y, x]
+        self.coarse = Grid(self.origin, self.lung.shape, _STEP)
+        self.x, self.y, self.z = self.coarse.axes()
+        self.hard = [HardNegative(h.kind, (h.center[0], h.center[1] - 2 * y.start, h.center[2] - 2 * x.start), h.radius_mm) for h in self.hard]
+
 
     def _draw_lungs(self) -> None:
         """Parenchyma, fissures and what is wrong with it."""
@@ -618,7 +662,7 @@ class _Drawing:
         x, y, z = Grid(self.origin, self.shape).axes()
         self.lobes = np.zeros(self.shape, np.uint8)
         self.sheet = np.zeros(self.shape, np.float32)
-        self.sheet_hu = draw(-560, -400)
+        self.sheet_hu = draw(-640, -480)
         right = self.lungs == RIGHT
         oblique = [self._sheet_height(side) for side in (-1, 1)]
         level = self.hilum_right[2] + draw(-2, 8)
@@ -631,7 +675,7 @@ class _Drawing:
         left = self.lungs == LEFT
         self.lobes[left] = LLL
         self.lobes[left & (z > oblique[1])] = LUL
-        width = draw(0.45, 0.8)
+        width = draw(0.3, 0.55)
         for height, where in ((oblique[0], right), (oblique[1], left), (flat, upper)):
             steep = np.sqrt(1 + sum(g**2 for g in np.gradient(height)))
             hole = smooth_noise(self.generator, height.shape, 40)
@@ -648,7 +692,7 @@ class _Drawing:
         slope = draw(0.75, 1.0) * o.height / 260
         back = float(self._back_y(rear))
         far = back - 5 - y[0]
-        height = rear - slope * far + 0.0012 * far**2 - 0.10 * np.abs(x - side * 60)
+        height = rear - slope * far + 0.0012 * far**2 - 0.22 * np.abs(x - side * 40)
         wave = smooth_noise(self.generator, (self.shape[1], self.shape[2]), 70) * 5
         return np.asarray(height + wave, np.float32)
 
@@ -735,12 +779,9 @@ class _Drawing:
     def _grown(self, roots: Points, depth_mm: float) -> Tree:
         litres = float((self.lungs[::4, ::4, ::4] > 0).sum()) * 64 / 1000
         zyx = self._lung_voxels(int(self.options.terminals * litres), depth_mm=float(depth_mm) * 0.6)
-        lobe = self.lobes[tuple(zyx.T)].astype(np.int64) - 1
-        points = zyx[:, ::-1] + np.asarray(self.origin) + self.generator.random(zyx.shape)
-        present = np.unique(lobe)
-        group = np.searchsorted(present, lobe)
-        tree = grow(roots[present], points.astype(np.float32), group, self.generator)
-        return Tree(tree.start, tree.end, tree.parent, tree.terminals, present[tree.root])
+        lobe = self.lobes[tuple(zyx.T)]
+        points = (zyx[:, ::-1] + np.asarray(self.origin) + self.generator.random(zyx.shape)).astype(np.float32)
+        return joined([grow(roots[k - 1], points[lobe == k], self.generator) for k in np.unique(lobe) if k])
 
     def _draw_tree(self, field: Field, tree: Tree, terminal_mm: float, note: bool) -> None:
         radius = tree.radius(terminal_mm) * self.generator.normal(1, 0.08, len(tree.start)).clip(0.8, 1.2).astype(np.float32)
@@ -778,16 +819,16 @@ class _Drawing:
         radius = tree.radius(o.terminal_radius) * (0.85 + 0.8 * o.bronchiectasis * self.generator.random())
         side = np.cross(tree.direction(), [0.3, 0.9, 0.3])
         side /= np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-3)
-        shown = np.flatnonzero(radius > 0.95)
+        shown = np.flatnonzero(radius > 1.15)
         shift = (side * (radius * 2.2 + 0.6)[:, None]).astype(np.float32)
         joint = {}
         for k in shown:
             parent = int(tree.parent[k])
-            start = joint.get(parent, roots[tree.root[k]] if parent < 0 else tree.start[k] + shift[k])
+            start = joint.get(parent, tree.start[k] + (np.array([0, 3, -2]) * s if parent < 0 else shift[k]))
             end = tree.end[k] + shift[k]
             joint[int(k)] = end
-            bronchus = float(radius[k]) * (1 if parent >= 0 else 1.0)
-            self._tube(np.stack([start, (start + end) / 2 + self.generator.normal(0, 0.6, 3), end]).astype(np.float32), bronchus, 0.35 + 0.16 * bronchus)
+            bronchus = float(radius[k]) * 0.85
+            self._tube(np.stack([start, (start + end) / 2 + self.generator.normal(0, 0.6, 3), end]).astype(np.float32), bronchus, 0.3 + 0.12 * bronchus)
             if radius[k] > 1.2 and self.generator.random() < 0.05:
                 self._note("airway", (start + end) / 2, float(radius[k]) + 1)
         candidates = shown[radius[shown] < 2.2]
@@ -981,7 +1022,21 @@ class _Drawing:
             self.hard.append(HardNegative(kind, (k, j, i), float(radius_mm)))
 
     def _chest(self) -> Chest:
+        def whole(values: NDArray[np.generic], dtype: type) -> NDArray[Any]:
+            full = np.zeros(self.whole.shape, dtype)
+            full[self.window] = values
+            return full
+
         inside = self.lungs > 0
-        hu = np.rint(np.clip(self.hu, -1024, 3000)).astype(np.int16)
-        vessel = ((self.occupied > 0.5) & inside).astype(np.uint8)
-        return Chest(hu, self.lungs, self.lobes, vessel, (self.sheet > 0.3) & inside, self.origin, tuple(self.hard), self.options)
+        hu = np.rint(np.clip(self.whole, -1024, 3000)).astype(np.int16)
+        hard = []
+        for place in self.hard:
+            k, j, i = (value + shift for value, shift in zip(place.center, self.corner, strict=True))
+            hard.append(HardNegative(place.kind, (k, j, i), place.radius_mm))
+        vessel = (self.occupied > 0.5) & inside
+        fissure = (self.sheet > 0.3) & inside
+
+        return Chest(
+            hu, whole(self.lungs, np.uint8), whole(self.lobes, np.uint8), whole(vessel, np.uint8), whole(fissure, np.bool_),
+            self.whole_origin, tuple(hard), self.options,
+        )

@@ -1,12 +1,8 @@
-"""Branching trees that fill a lung, and how they are drawn.
-
-A tree is grown into points that are to be supplied: each branch runs a part of the way to the centre of its points,
-which are then split by a plane along the branch, and so on until one point is left (Tawhai et al., Ann Biomed Eng
-28:793-802, 2000). All branches of a generation grow at once. Points are (x, y, z), mm.
-"""
+"""Branching trees that fill a lung, and how they are drawn. Points are (x, y, z), mm."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,20 +12,24 @@ Points = NDArray[np.float32]
 Counts = NDArray[np.int64]
 Field = NDArray[np.float32]
 
-PART_OF_WAY = 0.4
+BALANCE, BEND = 0.5, 0.35
 MURRAY_EXPONENT = 2.7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tree:
-    """Branches, parents before children: `start`, `end` `[n, 3]` mm, `parent` `[n]` (-1 at a root), the number of
-    terminals each supplies, and the root (0, 1, ...) each belongs to."""
+    """Branches, parents before children.
+
+    `start`, `end` `[n, 3]` mm; `parent` `[n]` (-1 at a root); the number of terminals that each supplies; the unit
+    directions in which it leaves and arrives.
+    """
 
     start: Points
     end: Points
     parent: Counts
     terminals: Counts
-    root: Counts
+    leaving: Points
+    arriving: Points
 
     def radius(self, terminal_mm: float) -> Points:
         """Radius of each branch by Murray's law, with the radius at the terminals, mm."""
@@ -41,69 +41,93 @@ class Tree:
         return np.asarray(along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-3), np.float32)
 
 
-def grow(roots: Points, points: Points, root: Counts, generator: np.random.Generator) -> Tree:
-    """Trees from `roots` `[m, 3]` to every one of `points` `[n, 3]`, of which point k belongs to root `root[k]`."""
-    group = root.copy()
-    start, parent, owner = roots.astype(np.float32), np.full(len(roots), -1), np.arange(len(roots))
-    found: list[tuple[Points, Points, Counts, Counts, Counts]] = []
-    offset = 0
-    while len(start):
-        count = np.bincount(group, minlength=len(start))
-        center = np.stack([np.bincount(group, points[:, k], len(start)) for k in range(3)], 1) / np.maximum(count, 1)[:, None]
-        way = np.where(count == 1, 0.97, generator.uniform(PART_OF_WAY - 0.08, PART_OF_WAY + 0.08, len(start)))
-        reach = center - start
-        end = start + way[:, None] * reach
-        end += np.where(count > 1, 0.07, 0.0)[:, None] * np.linalg.norm(reach, axis=1, keepdims=True) * generator.normal(size=end.shape)
-        found.append((start, end.astype(np.float32), parent, count, owner))
-        side = _sides(points - center[group], group, reach, generator)
-        splits = count[group] > 1
-        points, group, side = points[splits], group[splits], side[splits]
-        child = 2 * group + side
-        kept, group = np.unique(child, return_inverse=True)
-        start, parent, owner = end[kept // 2].astype(np.float32), kept // 2 + offset, owner[kept // 2]
-        offset += len(found[-1][0])
-    parts = [np.concatenate([level[k] for level in found]) for k in range(5)]
-    return Tree(*parts)
+def grow(root: Points, points: Points, generator: np.random.Generator) -> Tree:
+    """A tree from `root` `[3]` through all of `points` `[n, 3]`.
+
+    Points join one after the other, each to the branch where the new length, the whole way to the root and the bend
+    cost the least (Cuntz et al., PLoS Comput Biol 6:e1000877, 2010, and a cost for bends, which vessels avoid).
+    """
+    count = len(points) + 1
+    place = np.vstack([root[None], points]).astype(np.float32)
+    way, best = np.zeros(count, np.float32), np.full(count, np.inf, np.float32)
+    parent, direction = np.full(count, -1), np.zeros((count, 3), np.float32)
+    order = np.empty(count, np.int64)
+    free = np.ones(count, np.bool_)
+    middle = points.mean(0) - root
+    direction[0] = middle / max(float(np.linalg.norm(middle)), 1e-3)
+    haste = generator.uniform(0.9, 1.1, count).astype(np.float32)
+    now = 0
+    for step in range(count):
+        order[step], free[now], best[now] = now, False, np.inf
+        offset = place - place[now]
+        distance = np.sqrt(np.einsum("ij,ij->i", offset, offset)) + np.float32(1e-3)
+        bend = 1 - (offset @ direction[now]) / distance
+        cost = (distance * (1 + BALANCE + BEND * bend) + BALANCE * way[now]) * haste
+        better = free & (cost < best)
+        best[better], parent[better] = cost[better], now
+        if step < count - 1:
+            now = int(best.argmin())
+            along = place[now] - place[parent[now]]
+            length = float(np.linalg.norm(along))
+            way[now] = way[parent[now]] + length
+            straight = along / max(length, 1e-3) + 0.5 * direction[parent[now]]
+            direction[now] = straight / max(float(np.linalg.norm(straight)), 1e-3)
+    return _tree(place[order], _renumbered(parent, order))
 
 
-def _sides(from_center: Points, group: Counts, reach: Points, generator: np.random.Generator) -> Counts:
-    """Which half (0 or 1) each point falls in: across the longest extent that is across the branch."""
-    groups = len(reach)
-    along = reach / np.maximum(np.linalg.norm(reach, axis=1, keepdims=True), 1e-6)
-    across = from_center - (from_center * along[group]).sum(1, keepdims=True) * along[group] * 0.7
-    moments = np.zeros((groups, 3, 3))
-    for i in range(3):
-        for j in range(i, 3):
-            moments[:, i, j] = moments[:, j, i] = np.bincount(group, across[:, i] * across[:, j], groups)
-    axis = np.linalg.eigh(moments)[1][:, :, 2] + generator.normal(0, 0.25, (groups, 3))
-    place = (across * axis[group]).sum(1)
-    spread = np.sqrt(np.bincount(group, place**2, groups) / np.maximum(np.bincount(group, minlength=groups), 1))
-    cut = generator.normal(0, 0.4, groups) * spread
-    side = (place > cut[group]).astype(np.int64)
-    # a cut beside all points would grow for ever: cut at the middle instead
-    ones, total = np.bincount(group, side, groups), np.bincount(group, minlength=groups)
-    empty = (ones == 0) | (ones == total)
-    if empty.any():
-        order = np.lexsort((place, group))
-        rank = np.empty(len(group), np.int64)
-        rank[order] = np.arange(len(group)) - np.concatenate([[0], np.cumsum(total)])[group[order]]
-        half = (rank >= (total[group] + 1) // 2).astype(np.int64)
-        side = np.where(empty[group], half, side)
-    return side
+def _renumbered(parent: Counts, order: Counts) -> Counts:
+    """Parents in the order of joining, so that each stands before its children."""
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    found = parent[order]
+    return np.where(found >= 0, number[found], -1)
+
+
+def _tree(place: Points, parent: Counts) -> Tree:
+    """The tree of nodes; the path to the most terminals through each node is made straighter."""
+    terminals = np.zeros(len(parent), np.int64)
+    heavy, most = np.full(len(parent), -1), np.zeros(len(parent), np.int64)
+    for k in range(len(parent) - 1, 0, -1):
+        terminals[k] = max(terminals[k], 1)
+        above = parent[k]
+        terminals[above] += terminals[k]
+        if terminals[k] > most[above]:
+            most[above], heavy[above] = terminals[k], k
+    inner = np.flatnonzero((heavy >= 0) & (parent >= 0))
+    for _ in range(3):
+        place[inner] = 0.4 * place[inner] + 0.3 * place[parent[inner]] + 0.3 * place[heavy[inner]]
+    tangent = place - place[np.maximum(parent, 0)]
+    onward = np.where(heavy[:, None] >= 0, place[heavy] - place, 0)
+    tangent = tangent + onward
+    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-3)
+    above = parent[1:]
+    own = place[1:] - place[above]
+    own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-3)
+    leads = (heavy[above] == np.arange(1, len(parent)))[:, None]
+    leaving = np.where(leads, tangent[above], 0.35 * tangent[above] + 0.65 * own)
+    return Tree(place[above], place[1:], above - 1, terminals[1:], leaving.astype(np.float32), tangent[1:].astype(np.float32))
+
+
+def joined(trees: Sequence[Tree]) -> Tree:
+    """Several trees as one."""
+    offsets = np.cumsum([0, *(len(tree.start) for tree in trees[:-1])])
+    parent = [np.where(tree.parent >= 0, tree.parent + offset, -1) for tree, offset in zip(trees, offsets, strict=True)]
+    return Tree(
+        np.concatenate([tree.start for tree in trees]), np.concatenate([tree.end for tree in trees]),
+        np.concatenate(parent), np.concatenate([tree.terminals for tree in trees]),
+        np.concatenate([tree.leaving for tree in trees]), np.concatenate([tree.arriving for tree in trees]),
+    )
 
 
 def curve(tree: Tree, steps: int, bend: float, generator: np.random.Generator) -> Points:
-    """Each branch as `steps` straight pieces, `[n, steps + 1, 3]`: leaving along its parent, and a little wavy."""
+    """Each branch as `steps` straight pieces, `[n, steps + 1, 3]`: smooth from parent to child, and a little wavy."""
     chord = tree.end - tree.start
     length = np.linalg.norm(chord, axis=1, keepdims=True)
-    before = np.where(tree.parent[:, None] >= 0, tree.direction()[tree.parent], tree.direction())
     t = np.linspace(0, 1, steps + 1, dtype=np.float32)[None, :, None]
-    first = (0.6 * before + 0.4 * tree.direction()) * length
     sway = generator.normal(0, bend, chord.shape).astype(np.float32) * length
-    bow = generator.normal(0, bend * 0.5, chord.shape).astype(np.float32) * length
     line = tree.start[:, None] + chord[:, None] * (3 * t**2 - 2 * t**3)
-    line = line + first[:, None] * (t**3 - 2 * t**2 + t) + chord[:, None] * (t**3 - t**2)
-    return np.asarray(line + sway[:, None] * np.sin(np.pi * t) + bow[:, None] * np.sin(2 * np.pi * t), np.float32)
+    line = line + (tree.leaving * length)[:, None] * (t**3 - 2 * t**2 + t) + (tree.arriving * length)[:, None] * (t**3 - t**2)
+    return np.asarray(line + sway[:, None] * np.sin(np.pi * t), np.float32)
 
 
 def draw_thin(field: Field, start: Points, end: Points, radius: Points) -> None:
