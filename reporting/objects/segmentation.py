@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import highdicom as hd
@@ -25,18 +25,19 @@ RED = hd.color.CIELabColor(53.2, 80.1, 67.2)
 OKABE_ITO = tuple(
     hd.color.CIELabColor(*lab)
     for lab in (
-        (74.6, 22.7, 79.4),
-        (67.2, -13.1, -40.7),
-        (57.5, -43.1, 10.4),
-        (90.6, -11.2, 78.0),
-        (60.7, 46.8, 66.9),
-        (60.8, 41.5, -13.1),
-        (46.4, -7.5, -45.5),
+        (70.6, 16.5, 74.7),
+        (69.8, -12.0, -34.8),
+        (57.7, -45.7, 12.8),
+        (89.1, -13.3, 75.5),
+        (54.2, 43.3, 63.3),
+        (61.0, 38.5, -10.6),
+        (46.0, -2.7, -41.4),
     )
 )
 """Orange, sky blue, green, yellow, vermilion, purple, blue: distinct with any color vision."""
 COLORS = {codes.NODULE: OKABE_ITO}
 """Of kinds that a study may hold many of, which are told apart; others are all red."""
+BITS = 8
 CONTENT_LABEL = "FINDINGS"
 LATERALITY = {"left": codes.LEFT, "right": codes.RIGHT, "bilateral": codes.BILATERAL}
 PROPERTY_TYPES = {codes.INTRACRANIAL_HEMORRHAGE: codes.HEMORRHAGE}
@@ -62,8 +63,8 @@ class Segmentation:
         slices = sorted({k for region in regions for k in region.slice_index})
         dataset = hd.seg.Segmentation(
             **identity(case, self.kind, self.series_number),
-            source_images=_multi_frame(case, slices) if case.multi_frame else _single_frames(case, slices),
-            pixel_array=_stacked(regions, slices, case.pixels.shape[1:]),
+            source_images=[_sized(source, len(regions)) for source in _sources(case, slices)],
+            pixel_array=_stand_in_pixels(regions, slices),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[
                 _described(case, number, finding, narrative) for number, finding in enumerate(findings, start=1)
@@ -76,6 +77,7 @@ class Segmentation:
             transfer_syntax_uid=ExplicitVRLittleEndian,
             omit_empty_frames=True,
         )
+        _set_pixels(dataset, regions, _drawn_on(dataset, case, slices), case.pixels.shape[1:])
         if case.multi_frame:
             _name_source_frames(dataset, [case.frames[k] for k in slices])
         # Where slices differ in thickness the thinnest stands for all. Pixel measures of each frame would be truer,
@@ -139,27 +141,70 @@ def _replace_spacing(measures: Dataset, planes: Sequence[Plane]) -> None:
         measures.SpacingBetweenSlices = _decimals((spacing,))[0]
 
 
-def _stacked(regions: Sequence[Region], slices: Sequence[int], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Masks of the regions as `[slice, row, column, segment]`, or as labels `[slice, row, column]` if none overlap.
+def _stand_in_pixels(regions: Sequence[Region], slices: Sequence[int]) -> NDArray[np.uint8]:
+    """Labels `[slice, 1, region]`: one pixel for each region, set on the slices that it lies on.
 
-    The labels are the quicker to write and take a fraction of the memory.
+    By them the library lays out the frames. Whole masks would take it a byte for each pixel of each slice, and for
+    each segment besides where two overlap.
     """
-    place = {k: n for n, k in enumerate(slices)}
-    labels = np.zeros((len(slices), *shape), np.uint8 if len(regions) < 256 else np.uint16)
-    for number, region in enumerate(regions, start=1):
-        for k, mask in zip(region.slice_index, region.mask, strict=True):
-            if labels[place[k]][mask].any():
-                return _overlapping(regions, place, shape)
-            labels[place[k]][mask] = number
+    labels = np.zeros((len(slices), 1, len(regions)), np.uint8 if len(regions) < 256 else np.uint16)
+    for n, region in enumerate(regions):
+        labels[np.isin(slices, region.slice_index), 0, n] = n + 1
     return labels
 
 
-def _overlapping(regions: Sequence[Region], place: Mapping[int, int], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    masks = np.zeros((len(place), *shape, len(regions)), np.uint8)
-    for number, region in enumerate(regions):
-        for k, mask in zip(region.slice_index, region.mask, strict=True):
-            masks[place[k], ..., number] = mask
-    return masks
+def _drawn_on(dataset: Dataset, case: ReportCase, slices: Sequence[int]) -> list[tuple[int, int]]:
+    """For each frame the number of its region, from 0, and the slice that it was drawn on."""
+    place = {str(case.headers[k].SOPInstanceUID): k for k in slices}
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    drawn = []
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        identified = group if "SegmentIdentificationSequence" in group else shared
+        source = group.DerivationImageSequence[0].SourceImageSequence[0]
+        k = (
+            slices[int(source.ReferencedFrameNumber) - 1]
+            if case.multi_frame
+            else place[str(source.ReferencedSOPInstanceUID)]
+        )
+        drawn.append((int(identified.SegmentIdentificationSequence[0].ReferencedSegmentNumber) - 1, k))
+    return drawn
+
+
+def _set_pixels(
+    dataset: Dataset, regions: Sequence[Region], frames: Sequence[tuple[int, int]], shape: tuple[int, ...]
+) -> None:
+    """Put the masks in the place of the stand-in's pixels, one bit each without gaps between frames (PS3.5, 8.1.1).
+
+    Eight frames always fill whole bytes, so that no more of them than these are held unpacked.
+    """
+    packed = bytearray()
+    for first in range(0, len(frames), BITS):
+        bits = [regions[n].mask[regions[n].slice_index.index(k)] for n, k in frames[first : first + BITS]]
+        packed += np.packbits(np.stack(bits), bitorder="little").tobytes()
+    dataset.Rows, dataset.Columns = shape
+    dataset.PixelData = bytes(packed) + b"\0" * (len(packed) % 2)
+    dataset.SegmentsOverlap = "YES" if _overlap(regions, frames) else "NO"
+
+
+def _overlap(regions: Sequence[Region], frames: Sequence[tuple[int, int]]) -> bool:
+    """Whether two regions share a pixel."""
+    seen: dict[int, NDArray[np.bool_]] = {}
+    for n, k in sorted(frames, key=lambda frame: frame[1]):
+        mask = regions[n].mask[regions[n].slice_index.index(k)]
+        if k in seen and (seen[k] & mask).any():
+            return True
+        seen = {k: seen[k] | mask if k in seen else mask}
+    return False
+
+
+def _sources(case: ReportCase, slices: Sequence[int]) -> list[Dataset]:
+    return _multi_frame(case, slices) if case.multi_frame else _single_frames(case, slices)
+
+
+def _sized(source: Dataset, regions: int) -> Dataset:
+    """The source with the size of the pixels that stand in."""
+    source.Rows, source.Columns = 1, regions
+    return source
 
 
 def _single_frames(case: ReportCase, slices: Sequence[int]) -> list[Dataset]:
