@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from pipelines.phantom.chest.trees import (
     Points,
@@ -26,7 +27,7 @@ from pipelines.phantom.chest.trees import (
     grow,
     joined,
 )
-from pipelines.phantom.head.shapes import Field, Grid, Mask, Point, enlarged, smooth_noise, smooth_union, tube
+from pipelines.phantom.head.shapes import Field, Grid, Mask, Point, smooth_noise, smooth_union, tube
 
 Labels = NDArray[np.uint8]
 HardKind = Literal[
@@ -58,7 +59,7 @@ class ChestOptions:
     muscle: float = 14.0
     contrast_hu: float = 40.0
     lung_hu: float = -860.0
-    terminals: float = 0.9
+    terminals: float = 1.5
     terminal_radius: float = 0.36
     emphysema: float = 0.0
     dependent: float = 0.5
@@ -87,7 +88,7 @@ class ChestOptions:
             muscle=draw(9, 20),
             contrast_hu=40.0 if generator.random() < 0.5 else draw(120, 350),
             lung_hu=draw(-895, -800),
-            terminals=draw(0.7, 1.2),
+            terminals=draw(1.1, 2.0),
             terminal_radius=draw(0.32, 0.42),
             emphysema=draw() if generator.random() < 0.25 else 0.0,
             dependent=draw(),
@@ -146,6 +147,20 @@ def _norm(field: Field, step: float = _STEP) -> Field:
     return scaled
 
 
+def _doubled(values: Field, shape: tuple[int, ...]) -> Field:
+    """Values of the lattice read linearly at every voxel of 1 mm: each second one lies between two of them."""
+    for axis, side in enumerate(shape):
+        low, high = (values.take(range(first, (side + 1) // 2 + first), axis) for first in (0, 1))
+        wide = np.empty((*values.shape[:axis], 2 * low.shape[axis], *values.shape[axis + 1 :]), np.float32)
+        before = (slice(None),) * axis
+        wide[*before, ::2] = low
+        np.add(low, high, out=low)
+        low *= np.float32(0.5)
+        wide[*before, 1::2] = low
+        values = wide[*before, :side]
+    return np.ascontiguousarray(values)
+
+
 class _Drawing:
     """The drawing of one chest; each method draws one thing."""
 
@@ -175,7 +190,7 @@ class _Drawing:
         self.carina_z = self.floor + o.height * draw(0.63, 0.69)
         self.dome = self.floor + o.height * draw(0.24, 0.32)
         self.spine_gap = draw(28, 34) * self.scale
-        self.square = draw(2.2, 2.7)
+        self.square = draw(2.0, 2.4)
         self.carina: Point = (draw(-2, 6), self._spine_y(self.carina_z) - draw(36, 44) * self.scale, self.carina_z)
 
     def _part(self, z: Field | float) -> Field:
@@ -249,9 +264,9 @@ class _Drawing:
         front = float(self._front_y(heart_z))
         gap = self._spine_y(heart_z) - 20 * s - front
         hy = front + 0.40 * gap
-        heart = self._turned_heart((draw(14, 26) * s, hy, heart_z), (60 * s * grow_, 0.36 * gap * grow_, 47 * s * grow_))
+        heart = self._turned_heart((draw(16, 26) * s, hy, heart_z), (70 * s * grow_, 0.42 * gap * grow_, 50 * s * grow_))
         atrium = self._blob((4, front + 0.80 * gap, heart_z + 18 * s), (38 * s, 0.17 * gap, 28 * s))
-        behind = self._pipe([(6 * s, front + 0.9 * gap, self.floor), (4 * s, front + 0.85 * gap, cz - 20)], [13 * s, 11 * s])
+        behind = self._pipe([(8 * s, front + 0.84 * gap, -10), (4 * s, front + 0.82 * gap, cz - 20)], [20 * s, 15 * s])
         arch_z = cz + draw(16, 26) * s
         calibre = draw(11.5, 15.5) * s
         aorta = self._pipe(
@@ -274,7 +289,9 @@ class _Drawing:
         windpipe = self._pipe([(0, self._spine_y(self.top) - 42 * s, self.shape[0] + 8), self.carina], [9.5 * s, 9.5 * s])
         azygos = self._pipe([(-7 * s, sy(z) - 21 * s, z) for z in (0, cz - 40, cz + 10)], [3.5, 4, 4.5])
         plate_x = draw(-4, 6) + 0 * self.y
-        plate = np.abs(self.x - plate_x) - draw(2, 8)
+        front_y = self._front_y(self.z)
+        plate = np.abs(self.x - plate_x) - draw(1, 4) - draw(8, 22) * np.clip(1 - (self.y - front_y) / draw(18, 40), 0, 1) ** 2
+        plate = plate + 1.5 * self._noise(30)
         plate = np.maximum(plate, self.y - (cy - 20 * s))
         inlet = self._blob((0, self._spine_y(self.top) - 44 * s, self.top + 8), (38 * s, 36 * s, 46 * s))
         self.plate_x = float(np.asarray(plate_x).flat[0])
@@ -292,7 +309,7 @@ class _Drawing:
         self._add_nodes()
         self._add_thyroid()
         self.windpipe = windpipe
-        self.heart = heart
+        self.heart_middle = (18 * s, hy, heart_z)
 
     def _turned_heart(self, center: Sequence[float], radii: Sequence[float]) -> Field:
         """An egg whose long axis points left, down and forward."""
@@ -322,14 +339,14 @@ class _Drawing:
         o, draw, s = self.options, self.generator.uniform, self.scale
         self.cavity = self._cavity()
         apex_y = (float(self._back_y(self.top)) + float(self._front_y(self.top))) / 2 + 2
-        tall = 0.40 * o.height
+        tall = 0.46 * o.height
         start = self.top - tall
         wide = float(self._half_width(start))
         deep = (float(self._back_y(start)) - float(self._front_y(start))) / 2
         up = np.clip((self.z - start) / tall, 0, 1.5)
         middle = apex_y + (self._back_y(self.z) + self._front_y(self.z)) / 4 - apex_y / 2
         domes = [
-            (np.abs((self.x - side * 0.42 * wide) / (0.72 * wide)) ** 2.5 + np.abs((self.y - middle) / (1.25 * deep)) ** 2.5 + up**draw(2.2, 2.8)) ** 0.4
+            (np.abs((self.x - side * 0.47 * wide) / (0.62 * wide)) ** 2.1 + np.abs((self.y - middle) / (1.2 * deep)) ** 2.1 + up**draw(1.9, 2.3)) ** (1 / 2.1)
             for side in (-1, 1)
         ]
         roof = np.where(up > 0, (np.minimum(*domes) - 1) * 0.8 * tall, -_FAR).astype(np.float32)
@@ -399,7 +416,7 @@ class _Drawing:
         o, draw = self.options, self.generator.uniform
         size = draw(0, 1) if self.generator.random() < 0.5 else 0.0
         z = self.floor + 0.42 * o.height
-        both = [self._blob((side * 0.6 * o.half_width, float(self._front_y(z)) - 14, z), (62, 14 + 26 * size, 60)) for side in (-1, 1)]
+        both = [self._blob((side * 0.6 * o.half_width, float(self._front_y(z)) + 8, z), (64, 40 + 30 * size + 0.8 * o.fat, 66)) for side in (-1, 1)]
         return np.asarray(np.minimum(*both) if size else np.full(self.coarse.shape, _FAR), np.float32)
 
     def _draw_abdomen(self, hu: Field, inside: Mask) -> None:
@@ -423,8 +440,8 @@ class _Drawing:
 
     def _enlarge(self) -> None:
         """From the lattice to voxels of 1 mm."""
-        self.hu = enlarged(self.soft, self.shape, _STEP)
-        self.distance = enlarged(self.lung, self.shape, _STEP)
+        self.hu = _doubled(self.soft, self.shape)
+        self.distance = _doubled(self.lung, self.shape)
         del self.soft
 
     def _index(self, points: Sequence[Sequence[float]] | Points) -> Points:
@@ -587,8 +604,8 @@ class _Drawing:
         """From here on only the box about the lungs is worked on; `whole` keeps the rest."""
         inner = (self.lung < 6).any(axis=0)
         rows, columns = np.flatnonzero(inner.any(axis=1)), np.flatnonzero(inner.any(axis=0))
-        y, x = (slice(int(max(found[0] - 2, 0)), int(found[-1] + 3)) for found in (rows, columns))
-        fine = (slice(None), *(slice(2 * part.start, min(2 * part.stop, side)) for part, side in ((y, self.shape[1]), (x, self.shape[2]))))
+        y, x = (slice(int(max(found[0] - 2, 0)), int(found[-1] + 4)) for found in (rows, columns))
+        fine = (slice(None), *(slice(2 * part.start, min(2 * part.stop - 2, side)) for part, side in ((y, self.shape[1]), (x, self.shape[2]))))
         self.whole, self.whole_origin, self.corner = self.hu, self.origin, (0, 2 * y.start, 2 * x.start)
         self.window = fine
         self.hu, self.distance = self.hu[fine], np.ascontiguousarray(self.distance[fine])
@@ -616,7 +633,7 @@ class _Drawing:
         dependent = 130 * o.dependent * np.exp(-np.clip(-self.lung, 0, 60) / 5) * np.clip((down - 0.72) / 0.2, 0, 1)
         air = o.lung_hu - 25 + mottle + gradient + dependent * (1 + 0.5 * self._noise(16))
         air += self._haze()
-        parenchyma = enlarged(np.asarray(air, np.float32), self.shape, _STEP)
+        parenchyma = _doubled(np.asarray(air, np.float32), self.shape)
         parenchyma += self._grain(6.0)
         self._bore_emphysema(parenchyma)
         self.part = np.clip(0.5 - self.distance, 0, 1)
@@ -642,8 +659,8 @@ class _Drawing:
             if box is None:
                 continue
             x, y, z = self._axes(box)
-            blob = np.sqrt(((x - center[0] + way * 4) / 15) ** 2 + ((y - center[1]) / 13) ** 2 + ((z - center[2]) / 22) ** 2)
-            self.distance[box] = np.maximum(self.distance[box], (1 - blob) * 13 * s)
+            blob = np.sqrt(((x - center[0] + way * 4) / 11) ** 2 + ((y - center[1]) / 10) ** 2 + ((z - center[2]) / 18) ** 2)
+            self.distance[box] = np.maximum(self.distance[box], (1 - blob) * 10 * s)
 
     def _drop_crumbs(self) -> None:
         """Only the two large pieces are lungs."""
@@ -745,16 +762,16 @@ class _Drawing:
 
     def _draw_trees(self) -> None:
         o = self.options
-        arteries, airways, veins = np.zeros(self.shape, np.float32), None, np.zeros(self.shape, np.float32)
-        vessel = arteries
+        vessel = np.zeros(self.shape, np.float32)
         self.lumen = np.zeros(self.shape, np.float32)
         self.wall = np.zeros(self.shape, np.float32)
         roots = self._artery_roots()
         tree = self._grown(roots, 6.0)
-        self._draw_tree(vessel, tree, o.terminal_radius, note=True)
+        self._draw_tree(vessel, tree, o.terminal_radius)
         self._draw_airways(tree)
-        self._draw_tree(vessel, self._grown(self._vein_roots(), 7.0), o.terminal_radius * 0.97, note=False)
-        del veins, airways
+        veins = self._grown(self._vein_roots(), 7.0)
+        self._draw_tree(vessel, veins, o.terminal_radius * 0.97)
+        self._note_crossings(tree, veins)
         np.clip(vessel, 0, 1, out=vessel)
         self._draw_roots(vessel, roots, self._vein_roots())
         self.occupied = vessel
@@ -783,7 +800,7 @@ class _Drawing:
         points = (zyx[:, ::-1] + np.asarray(self.origin) + self.generator.random(zyx.shape)).astype(np.float32)
         return joined([grow(roots[k - 1], points[lobe == k], self.generator) for k in np.unique(lobe) if k])
 
-    def _draw_tree(self, field: Field, tree: Tree, terminal_mm: float, note: bool) -> None:
+    def _draw_tree(self, field: Field, tree: Tree, terminal_mm: float) -> None:
         radius = tree.radius(terminal_mm) * self.generator.normal(1, 0.08, len(tree.start)).clip(0.8, 1.2).astype(np.float32)
         line = self._index(curve(tree, 4, 0.05, self.generator))
         thin = radius < 1.1
@@ -799,6 +816,15 @@ class _Drawing:
         along = np.abs(tree.direction()[:, 2])
         for k in self.generator.permutation(np.flatnonzero((radius > 1.0) & (along > 0.85)))[:60]:
             self._note("vessel_end_on", (tree.start[k] + tree.end[k]) / 2, float(radius[k]) * 1.5)
+
+    def _note_crossings(self, arteries: Tree, veins: Tree) -> None:
+        """Where an artery touches a vein."""
+        thick = self.options.terminal_radius * 2.2
+        first, second = (np.flatnonzero(tree.radius(self.options.terminal_radius) > thick) for tree in (arteries, veins))
+        middle = (veins.start[second] + veins.end[second]) / 2
+        near, which = cKDTree(middle).query((arteries.start[first] + arteries.end[first]) / 2)
+        for k in self.generator.permutation(np.flatnonzero(near < 4.0))[:60]:
+            self._note("vessel_crossing", middle[which[k]], 3.0)
 
     def _draw_airways(self, tree: Tree) -> None:
         """Bronchi run beside the arteries, about as wide, and can be seen down to about 1.5 mm."""
@@ -889,9 +915,24 @@ class _Drawing:
         wall = np.where(near | (self.lumen > 0), self.wall, 0)
         hu += wall * (20 - hu)
         hu += self.lumen * (-990 - hu)
+        self._move_heart(hu)
         large = (self.lumen > 0.5) | (self.occupied > 0.5) & ~(self.distance < -1)
         self.lungs[large & (self.distance > -6)] = 0
         self.lobes[self.lungs == 0] = 0
+
+    def _move_heart(self, hu: Field) -> None:
+        """The heart's edge is blurred by its motion, and so is the lung beside it."""
+        if not self.options.cardiac_blur:
+            return
+        box = self._around(self.heart_middle, (85, 75, 70))
+        if box is None:
+            return
+        x, y, z = self._axes(box)
+        a, b, c = self.heart_middle
+        far = np.sqrt(((x - a) / 75) ** 2 + ((y - b) / 62) ** 2 + ((z - c) / 58) ** 2)
+        weight = np.clip((1.15 - far) / 0.3, 0, 1)
+        blurred = ndimage.gaussian_filter(hu[box], (0.5 * self.options.cardiac_blur,) + (self.options.cardiac_blur,) * 2, truncate=2.5)
+        hu[box] += weight * (blurred - hu[box])
 
     def _hilar(self) -> Mask:
         mask = np.zeros(self.shape, np.bool_)
