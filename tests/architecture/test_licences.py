@@ -19,7 +19,9 @@ WANTED = [
     for line in (REPOSITORY / "requirements.in").read_text(encoding="utf-8").splitlines()
     if line and not line.startswith("#")
 ]
-PERMISSIVE = re.compile(r"\b(MIT|MIT-CMU|BSD|ISC|Apache|PSF|MPL|Mozilla Public License|Zlib|0BSD)\b")
+PERMISSIVE = re.compile(
+    r"\b(MIT|MIT-CMU|BSD|ISC|Apache|PSF|Python Software Foundation|MPL|Mozilla Public License|Zlib|0BSD)\b"
+)
 COPYLEFT = re.compile(r"\b[AL]?GPL|GNU (Affero |Lesser |Library )?General Public", re.IGNORECASE)
 
 
