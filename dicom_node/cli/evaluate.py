@@ -10,7 +10,10 @@ from rich.table import Table
 
 from dicom_node.cli.common import console, errors, print_json, say, with_json, with_settings
 from dicom_node.settings import Settings
+from models.evaluation import luna16
 from models.evaluation.classification import Interval
+from models.evaluation.froc import SEVEN_POINTS, FrocCurve
+from models.evaluation.froc import froc as score_marks
 from pipelines.catalogue import catalogue
 from pipelines.hemorrhage.evaluate import EvaluationReport
 from pipelines.hemorrhage.evaluate import evaluate as evaluate_hemorrhage
@@ -40,6 +43,70 @@ def hemorrhage(*, settings: Settings, path: Path, as_json: bool) -> None:
         print_json(report.as_json())
     else:
         _print(report)
+
+
+_TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@evaluate.command()
+@click.option("--annotations", type=_TABLE, required=True, help="Nodules to find: seriesuid, coordX/Y/Z, diameter_mm.")
+@click.option("--excluded", type=_TABLE, required=True, help="Findings on which marks are ignored, in the same form.")
+@click.option("--seriesuids", type=_TABLE, required=True, help="The series that are scored, one on a line.")
+@click.option("--detections", type=_TABLE, required=True, help="Marks: seriesuid, coordX/Y/Z, probability.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write the curve as a PNG.")
+@click.option("--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Draws; 0 for none.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws.")
+@with_json
+def froc(
+    *,
+    annotations: Path,
+    excluded: Path,
+    seriesuids: Path,
+    detections: Path,
+    plot: Path | None,
+    bootstrap: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Score a nodule detector's marks by the rules of LUNA16, from tables in its CSV forms, plain or gzip.
+
+    Sensitivity at 1/8 to 8 false positives per scan, their mean (CPM), and 95 % intervals by drawing scans.
+    """
+    try:
+        tables = luna16.read(annotations, excluded, seriesuids, detections)
+        curve = score_marks(tables.scans, tables.annotations, tables.excluded, tables.marks, draws=bootstrap, seed=seed)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if plot is not None:
+        from models.evaluation.plot import froc_picture  # noqa: PLC0415  loads matplotlib
+
+        try:
+            plot.write_bytes(froc_picture(curve, detections.name))
+        except OSError as error:
+            raise click.ClickException(f"{plot} cannot be written ({type(error).__name__})") from error
+    if tables.marks_left_out:
+        say(f"{tables.marks_left_out} marks are in series that {seriesuids.name} does not name: left out", to=errors)
+    if as_json:
+        print_json(curve.as_json() | {"marks_left_out": tables.marks_left_out})
+    else:
+        _print_curve(curve)
+
+
+def _print_curve(curve: FrocCurve) -> None:
+    table = Table(
+        "false positives per scan", "sensitivity", "95 % interval", box=None, header_style="bold", pad_edge=False
+    )
+    intervals = curve.sensitivity_intervals or (None,) * len(SEVEN_POINTS)
+    for point, sensitivity, interval in zip(SEVEN_POINTS, curve.at_seven, intervals, strict=True):
+        table.add_row(f"{point:g}", _number(sensitivity), _interval(interval))
+    table.add_row("CPM", _number(curve.cpm), _interval(curve.cpm_interval), style="bold")
+    console.print(table)
+    counts = curve.counts
+    console.print(f"{counts.nodules_found} of {counts.nodules} nodules marked in {counts.scans} scans")
+    ignored = (
+        f"{counts.on_excluded} on excluded findings, {counts.repeated} repeated, {counts.over_limit} over the limit"
+    )
+    console.print(f"{counts.marks} marks: {counts.false_positives} false positives; ignored {ignored}")
 
 
 def _print(report: EvaluationReport) -> None:
