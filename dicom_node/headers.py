@@ -16,7 +16,8 @@ from pydicom import DataElement, Dataset, Sequence, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
-from pipelines.instance import FOREIGN_ERRORS, LARGEST_FILE_BYTES, MULTI_FRAME
+from pipelines.foreign import FOREIGN_ERRORS
+from pipelines.instance import LARGEST_FILE_BYTES, MULTI_FRAME
 from pipelines.reasons import refuse
 
 Value = str | float

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from pipelines.decoding import decode
 from pipelines.geometry import Floats, Plane, local_thicknesses_mm, positions_mm, tilt_degrees
-from pipelines.instance import Frame, hounsfield, read_frames
+from pipelines.instance import Frame, read_frames
 from pipelines.reasons import Reason, Refusal, refuse
 
 FEWEST_SLICES = 3
@@ -76,21 +77,14 @@ def load(paths: Sequence[Path]) -> LoadedSeries:
     """
     frames, failures = _read(paths)
     stack = _stack(frames, failures)
-    slices: list[NDArray[np.int16] | NDArray[np.float32]] = []
-    decoded: list[Frame] = []
-    for frame in stack:
-        try:
-            slices.append(hounsfield(frame))
-            decoded.append(frame)
-        except Refusal as refusal:
-            failures.append(refusal.reason)
-    if len(decoded) < len(stack):
-        stack = _stack(decoded, failures)
-    is_whole = all(frame.gives_whole_hu for frame in stack)
-    hu: NDArray[np.int16] | NDArray[np.float32]
-    hu = np.stack(slices).astype(np.int16, copy=False) if is_whole else np.stack(slices).astype(np.float32, copy=False)
-    for frame in frames:
-        frame.dataset.pop("PixelData", None)
+    hu, undecoded = decode([frame.pixels for frame in stack])
+    if undecoded:
+        failures += undecoded.values()
+        kept = [k for k in range(len(stack)) if k not in undecoded]
+        stack = _stack([stack[k] for k in kept], failures)
+        for k, decoded in enumerate(kept):  # slices move up within the array, which is as large as memory may allow
+            hu[k] = hu[decoded]
+        hu = hu[: len(kept)]
     volume = Volume(hu, _planes(stack), tuple(f.instance_uid for f in stack), tuple(f.number for f in stack))
     return LoadedSeries(volume, tuple(f.dataset for f in stack), _warnings(volume, stack, failures))
 

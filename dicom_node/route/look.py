@@ -9,7 +9,7 @@ from dicom_node.headers import InstanceFacts, attributes, read_facts, read_heade
 from dicom_node.route.policy import evaluate, keywords
 from dicom_node.route.series_selection import Candidate, Standing, describe, typical
 from dicom_node.settings import Route
-from pipelines.instance import refusing
+from pipelines.foreign import refusing
 from pipelines.reasons import Reason, Refusal
 from reporting.uids import made_by_us
 

@@ -27,7 +27,7 @@ from db.schema import revisions as revision_table
 from dicom_node.demonstration import sender
 from dicom_node.demonstration.node import Node, running_node
 from dicom_node.demonstration.webhook import Phone, listening
-from pipelines.instance import FOREIGN_ERRORS
+from pipelines.foreign import FOREIGN_ERRORS
 from pipelines.phantom.head.study import MadeStudy, PhantomOptions, make_study
 from tests.system.conftest import Orthanc, free_port, orthanc_binary
 from tests.system.test_receive import answers, dcmsend, storescu

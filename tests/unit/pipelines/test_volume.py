@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, MRImageStorage, RLELossless
 
-from pipelines.instance import LARGEST_DEFLATED_BYTES, hounsfield, read_frames
+from pipelines.instance import LARGEST_DEFLATED_BYTES, read_frames
+from pipelines.pixels import hounsfield
 from pipelines.reasons import Refusal
 from pipelines.volume import load
 from tests.unit.pipelines.series import axial_plane, ct_dataset, enhanced_ct, write, write_stack
@@ -230,7 +231,7 @@ def test_a_cut_file_is_never_more_than_a_refusal(tmp_path: Path) -> None:
     for end in range(0, len(whole), 7):
         cut.write_bytes(whole[:end])
         with pytest.raises(Refusal):
-            hounsfield(read_frames(cut)[0])
+            hounsfield(read_frames(cut)[0].pixels)
 
 
 @given(data=st.binary(max_size=200), at=st.integers(min_value=132, max_value=700))
@@ -243,7 +244,7 @@ def test_overwritten_bytes_are_never_more_than_a_refusal(
     path.write_bytes(whole[:at] + data + whole[at + len(data) :])
     try:
         for frame in read_frames(path):
-            hounsfield(frame)
+            hounsfield(frame.pixels)
     except Refusal:
         pass
 
@@ -299,7 +300,7 @@ def test_every_odd_file_is_read_or_refused(triage_data: Path) -> None:
     read = []
     for path in files:
         try:
-            read += [path.name for frame in read_frames(path) if hounsfield(frame).any()]
+            read += [path.name for frame in read_frames(path) if hounsfield(frame.pixels).any()]
         except Refusal as refusal:
             assert refusal.reason.text
     assert "pyd_CT_small.dcm" in read
@@ -310,14 +311,14 @@ def test_every_odd_file_is_read_or_refused(triage_data: Path) -> None:
 def test_one_ct_in_six_syntaxes_has_the_same_values(triage_data: Path) -> None:
     files = sorted((triage_data / "odd").glob("csw_CT_*.dcm"))
     lossless = [path for path in files if "Lossy" not in path.name and "Process10" not in path.name]
-    values = [hounsfield(read_frames(path)[0]) for path in lossless]
+    values = [hounsfield(read_frames(path)[0].pixels) for path in lossless]
     assert len(values) == 4
     assert all(np.array_equal(values[0], other) for other in values[1:])
 
 
 def test_signedness_that_the_stream_contradicts_is_mended(triage_data: Path) -> None:
     path = triage_data / "head" / "odd_single_slices" / "J2K_pixelrep_mismatch.dcm"
-    hu = hounsfield(read_frames(path)[0])
+    hu = hounsfield(read_frames(path)[0].pixels)
     assert dcmread(path).PixelRepresentation == 1
     assert hu[0, 0] == -1024
     inner = hu[200:300, 220:290]
@@ -333,5 +334,5 @@ def test_a_stream_that_declares_more_than_its_data_set_never_reaches_a_decoder(t
     dataset.PixelData = bytes(spoilt)
     frame = read_frames(write(tmp_path, [dataset])[0])[0]
     with pytest.raises(Refusal) as caught:
-        hounsfield(frame)
+        hounsfield(frame.pixels)
     assert caught.value.reason.facts["detail"] == "another size than declared"
