@@ -23,6 +23,13 @@ def choose_device(choice: DeviceChoice) -> torch.device:
     return torch.device(choice)
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself, so that it is worth using."""
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(torch.cuda.is_bf16_supported())
+
+
 def use_threads(count: int | None = None) -> int:
     """Let PyTorch compute with `count` threads: as many as this process may use cores when None. Returns the number."""
     threads = count if count is not None else len(os.sched_getaffinity(0))

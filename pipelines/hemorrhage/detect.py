@@ -173,10 +173,9 @@ def ready(network: nn.Module, calibration: Calibration, device: DeviceChoice = "
     """
     import torch  # noqa: PLC0415  heavy: only where a network runs
 
-    from models.runtime import choose_device  # noqa: PLC0415  heavy: only where a network runs
+    from models.runtime import choose_device, multiplies_bf16  # noqa: PLC0415  heavy: only where a network runs
 
     chosen = choose_device(device)
     network.eval()
     network = network.to(chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported() if chosen.type == "cpu" else torch.cuda.is_bf16_supported()
-    return Detector(network, calibration, bool(fast), chosen)
+    return Detector(network, calibration, multiplies_bf16(chosen), chosen)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.queues import Queue
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +18,6 @@ from pipelines.phantom.head.heads import Head
 
 STEPS_PER_HU = 2.8
 """Stacks are held in 8 bits: the shown 0 to 90 HU in so many steps each."""
-
-_MOST_AHEAD = 24
 
 _LARGEST_ML: dict[Kind, float] = {
     "epidural": 60.0,
@@ -139,26 +134,6 @@ def pick_slices(case: Case, count: int, generator: np.random.Generator) -> NDArr
     return generator.choice(len(weight), count, replace=False, p=weight / weight.sum())
 
 
-Maker = Callable[[Sequence[Head], int], Case]
-"""Makes the case of a number from the heads; it must be picklable."""
-
-
-def made_elsewhere(paths: Sequence[Path], make_one: Maker, numbers: range) -> Iterator[Case]:
-    """The cases of `numbers` in order, made ahead by a process of its own that yields to others."""
-    context = get_context("spawn")
-    queue: Queue[Case] = context.Queue(_MOST_AHEAD)
-    worker = context.Process(target=_make_all, args=(queue, paths, make_one, numbers), daemon=True)
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    worker.start()
-    try:
-        for _ in numbers:
-            yield queue.get()
-    finally:
-        worker.terminate()
-
-
-def _make_all(queue: Queue[Case], paths: Sequence[Path], make_one: Maker, numbers: range) -> None:
-    os.nice(5)
-    known = [heads.load(path) for path in paths]
-    for number in numbers:
-        queue.put(make_one(known, number))
+def load_heads(paths: Sequence[Path]) -> tuple[Head, ...]:
+    """The heads of label maps, to be held in memory."""
+    return tuple(heads.load(path) for path in paths)

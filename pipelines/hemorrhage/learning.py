@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.training.elsewhere import made_elsewhere
 from models.training.loop import Batch
 from pipelines.hemorrhage import examples, prepare
 from pipelines.hemorrhage.examples import Case
@@ -33,7 +34,9 @@ def batches(paths: Sequence[Path], seed: int, steps: int, first_step: int) -> It
     held: deque[Case] = deque(maxlen=CASES_HELD)
     first_case = max(0, first_step // STEPS_A_CASE - CASES_HELD + 1)
     last_case = steps // STEPS_A_CASE + CASES_A_BATCH + 1
-    made = examples.made_elsewhere(paths, partial(_case, seed, steps), range(first_case, last_case))
+    made = made_elsewhere(
+        partial(examples.load_heads, paths), partial(_case, seed, steps), range(first_case, last_case)
+    )
     cases = first_case
     for step in range(first_step, steps):
         wanted = max(step // STEPS_A_CASE + 1, CASES_A_BATCH)

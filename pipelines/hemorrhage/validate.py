@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from models.evaluation.classification import Proportion
+from models.training.elsewhere import made_elsewhere
 from pipelines.geometry import Plane, Point
 from pipelines.hemorrhage import examples, prepare
 from pipelines.hemorrhage.detect import Detector, Maps, evidence_by_slice, load_detector, load_manifest
@@ -89,7 +90,7 @@ def read_cases(
 ) -> list[Reading]:
     """Cases made from `heads` and read: a third clean, the others with one bleed, kinds in turn, 0.5 mL upwards."""
     readings = []
-    cases = examples.made_elsewhere(heads, partial(_case, made.seed), range(made.count))
+    cases = made_elsewhere(partial(examples.load_heads, heads), partial(_case, made.seed), range(made.count))
     for case in track(cases, "reading made heads", total=made.count):
         maps = detector.maps(case.shown, case.position_mm)
         readings.append(

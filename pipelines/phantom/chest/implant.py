@@ -93,17 +93,15 @@ def _load(folder: Path, row: dict[str, str]) -> Patch:
     union = np.pad(votes > 0, deep)
     outside = ndimage.distance_transform_edt(~union, sampling=spacing).astype(np.float32)
     rows, columns = np.ogrid[: hu.shape[1], : hu.shape[2]]
-    border = np.minimum(
-        np.minimum(rows, hu.shape[1] - 1 - rows) * spacing[1],
-        np.minimum(columns, hu.shape[2] - 1 - columns) * spacing[2],
-    )
+    down = np.minimum(rows, hu.shape[1] - 1 - rows) * spacing[1]
+    along = np.minimum(columns, hu.shape[2] - 1 - columns) * spacing[2]
     return Patch(
         row["nodule_id"],
         row["patient_id"],
         hu,
         consensus,
         outside,
-        np.asarray(border, np.float32),
+        np.asarray(np.minimum(down, along), np.float32),
         spacing,
         float(row["eq_diameter_consensus_mm"]),
         _kind(row),
@@ -160,15 +158,14 @@ def implant(
     """
     turn = _turn(patch, outward, generator)
     box = box_around(center, scale * patch.diameter_mm * 0.9 + fade_mm + 4, canvas.hu.shape)
-    matrix, offset = _mapping(patch, turn, center, patch.center, scale, box)
-    shape = tuple(part.stop - part.start for part in box)
-    truth = _read(patch.consensus.astype(np.float32), matrix, offset, shape, 0.0) >= 0.5
+    mapping = _Mapping.onto(patch, patch.center, box, center, turn).scaled(scale, center)
+    truth = mapping.read(patch.consensus.astype(np.float32), 0.0) >= 0.5
     lung = canvas.lungs[box] > 0
     if truth.sum() < 6 or (truth & lung).sum() < 0.5 * truth.sum():
         return None
-    outside = scale * _read(patch.outside_mm, matrix, offset, shape, 99.0)
+    outside = scale * mapping.read(patch.outside_mm, 99.0)
     weight = np.clip((fade_mm - outside) / max(0.5, fade_mm - 0.7), 0, 1)
-    _blend(canvas, patch, box, weight, matrix, offset)
+    _blend(canvas, patch, mapping, weight.astype(np.float32))
     return painted(patch.kind, position, truth, box, patch.patient_id)
 
 
@@ -181,14 +178,14 @@ def set_piece(canvas: Canvas, patch: Patch, center: Floats, generator: np.random
     middle = held[generator.integers(len(held))] + np.array([0, 6, 6])
     radius = float(generator.uniform(1.5, 4.0))
     box = box_around(center, radius + 4, canvas.hu.shape)
-    matrix, offset = _mapping(patch, _turn(patch, None, generator), center, middle, 1.0, box)
+    mapping = _Mapping.onto(patch, middle, box, center, _turn(patch, None, generator))
     axes = np.ogrid[tuple(box)]
     away = np.sqrt(sum((axis - middle) ** 2 for axis, middle in zip(axes, center, strict=True)))
-    _blend(canvas, patch, box, np.clip((radius + 2.3 - away) / 2.3, 0, 1).astype(np.float32), matrix, offset)
+    _blend(canvas, patch, mapping, np.clip((radius + 2.3 - away) / 2.3, 0, 1).astype(np.float32))
 
 
 def _turn(patch: Patch, outward: Floats | None, generator: np.random.Generator) -> Floats:
-    """A turn about the z axis with random mirroring, `[2, 2]` on (y, x): the wall side outwards where both are known."""
+    """A random turn about the z axis, maybe mirrored, `[2, 2]` on (y, x); with both known, the wall side outwards."""
     angle = generator.uniform(0, 2 * np.pi)
     if outward is not None and patch.wall is not None:
         wanted, present = np.arctan2(*outward), np.arctan2(*patch.wall)
@@ -202,34 +199,45 @@ def _rotation(angle: float) -> Floats:
     return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
-def _mapping(
-    patch: Patch, turn: Floats, center: Floats, middle: Floats, scale: float, box: Box
-) -> tuple[Floats, Floats]:
-    """From the box's indices to the patch's: matrix and offset, the canvas's `center` on the patch's `middle`."""
-    matrix = np.eye(3)
-    matrix[1:, 1:] = turn.T
-    matrix = np.diag(1 / (patch.spacing * scale)) @ matrix
-    start = np.array([part.start for part in box], float)
-    return matrix, np.asarray(middle + matrix @ (start - center))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mapping:
+    """From the indices of a canvas's box to those of a patch: index = matrix @ index in the box + offset."""
+
+    box: Box
+    matrix: Floats
+    offset: Floats
+
+    @staticmethod
+    def onto(patch: Patch, middle: Floats, box: Box, center: Floats, turn: Floats) -> _Mapping:
+        """The canvas's `center` comes to lie on the patch's `middle`; `turn` `[2, 2]` acts on (y, x)."""
+        matrix = np.eye(3)
+        matrix[1:, 1:] = turn.T
+        matrix = np.diag(1 / patch.spacing) @ matrix
+        start = np.array([part.start for part in box], float)
+        return _Mapping(box, matrix, np.asarray(middle + matrix @ (start - center)))
+
+    def scaled(self, scale: float, center: Floats) -> _Mapping:
+        """The same with the patch enlarged about the canvas's `center`."""
+        start = np.array([part.start for part in self.box], float)
+        middle = self.offset - self.matrix @ (start - center)
+        return _Mapping(self.box, self.matrix / scale, np.asarray(middle + self.matrix @ (start - center) / scale))
+
+    def read(self, values: NDArray[np.float32], beyond: float) -> NDArray[np.float32]:
+        """The patch's values in the box, read linearly; `beyond` outside of the patch."""
+        shape = tuple(part.stop - part.start for part in self.box)
+        made: NDArray[np.float32] = ndimage.affine_transform(
+            values, self.matrix, self.offset, shape, order=1, mode="constant", cval=beyond
+        )
+        return made
 
 
-def _read(
-    values: NDArray[np.float32], matrix: Floats, offset: Floats, shape: tuple[int, ...], beyond: float
-) -> NDArray[np.float32]:
-    made: NDArray[np.float32] = ndimage.affine_transform(
-        values, matrix, offset, shape, order=1, mode="constant", cval=beyond
-    )
-    return made
-
-
-def _blend(canvas: Canvas, patch: Patch, box: Box, weight: NDArray[np.float32], matrix: Floats, offset: Floats) -> None:
-    shape = weight.shape
-    border = _read(np.broadcast_to(patch.border_mm, patch.hu.shape), matrix, offset, shape, 0.0)
+def _blend(canvas: Canvas, patch: Patch, mapping: _Mapping, weight: NDArray[np.float32]) -> None:
+    border = mapping.read(np.broadcast_to(patch.border_mm, patch.hu.shape), 0.0)
     weight = weight * np.clip((border - 0.8) / 2, 0, 1)
-    numbers = _read(patch.hu.astype(np.float32), matrix, offset, shape, -1000.0)
-    region = canvas.hu[box]
+    numbers = mapping.read(patch.hu.astype(np.float32), -1000.0)
+    region = canvas.hu[mapping.box]
     region += weight * (numbers - region)
-    canvas.noise[box] = np.maximum(canvas.noise[box], (weight * patch.noise_hu) ** 2)
+    canvas.noise[mapping.box] = np.maximum(canvas.noise[mapping.box], (weight * patch.noise_hu) ** 2)
 
 
 def outward_at(lungs: NDArray[np.uint8], center: Floats) -> Floats | None:
@@ -252,6 +260,6 @@ def choose(patches: Sequence[Patch], generator: np.random.Generator, *, evenly: 
     """A patch: with the chance `evenly` one of each kind alike, so that rare kinds are met, else any."""
     if generator.random() < evenly:
         kinds = sorted({patch.kind for patch in patches})
-        kind = kinds[generator.integers(len(kinds))]
+        kind = kinds[int(generator.integers(len(kinds)))]
         patches = [patch for patch in patches if patch.kind == kind]
-    return patches[generator.integers(len(patches))]
+    return patches[int(generator.integers(len(patches)))]

@@ -249,7 +249,8 @@ def _numbers(
 ) -> NDArray[np.float32]:
     """The CT numbers that the nodule's tissue has in the box."""
     radius = recipe.diameter_mm / 2
-    texture = generator.uniform(5, 30) * smooth_noise(generator, filled.shape, generator.uniform(2, 5))
+    rough = smooth_noise(generator, filled.shape, generator.uniform(2, 5))
+    texture = np.asarray(generator.uniform(5, 30) * rough, np.float32)
     if recipe.kind == "solid":
         return np.asarray(generator.uniform(-60, 90) + texture, np.float32)
     if recipe.kind == "ground_glass":
