@@ -59,8 +59,8 @@ class ChestOptions:
     muscle: float = 14.0
     contrast_hu: float = 40.0
     lung_hu: float = -860.0
-    terminals: float = 1.5
-    terminal_radius: float = 0.36
+    terminals: float = 2.0
+    terminal_radius: float = 0.4
     emphysema: float = 0.0
     dependent: float = 0.5
     is_prone: bool = False
@@ -87,9 +87,9 @@ class ChestOptions:
             fat=6 + 24 * draw() ** 1.5,
             muscle=draw(9, 20),
             contrast_hu=40.0 if generator.random() < 0.5 else draw(120, 350),
-            lung_hu=draw(-895, -800),
-            terminals=draw(1.1, 2.0),
-            terminal_radius=draw(0.32, 0.42),
+            lung_hu=draw(-880, -790),
+            terminals=draw(1.4, 2.6),
+            terminal_radius=draw(0.34, 0.46),
             emphysema=draw() if generator.random() < 0.25 else 0.0,
             dependent=draw(),
             is_prone=bool(generator.random() < 0.06),

@@ -13,7 +13,8 @@ Counts = NDArray[np.int64]
 Field = NDArray[np.float32]
 
 BALANCE, BEND = 0.5, 0.35
-MURRAY_EXPONENT = 2.7
+MURRAY_EXPONENT = 2.6
+THICKEST_MM = 4.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +34,7 @@ class Tree:
 
     def radius(self, terminal_mm: float) -> Points:
         """Radius of each branch by Murray's law, with the radius at the terminals, mm."""
-        return (terminal_mm * self.terminals ** (1 / MURRAY_EXPONENT)).astype(np.float32)
+        return np.minimum(terminal_mm * self.terminals ** (1 / MURRAY_EXPONENT), THICKEST_MM).astype(np.float32)
 
     def direction(self) -> Points:
         """Unit directions `[n, 3]`."""
