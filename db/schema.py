@@ -87,7 +87,7 @@ studies = Table(
     "studies",
     metadata,
     Column("study_instance_uid", Text, primary_key=True),
-    Column("patient_id", Text, nullable=False),
+    Column("patient_id", Text, nullable=False, index=True),
     Column("patient_name", Text, nullable=False),
     Column("accession_number", Text, nullable=False),
     Column("study_date", Text, nullable=False),

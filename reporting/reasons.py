@@ -35,6 +35,13 @@ add_rows(
         http_status=500,
         audit_outcome=8,
     ),
+    ReasonRow(
+        "report.not_ours",
+        "An earlier result cannot be used: {detail}.",
+        "Nothing need be done.",
+        severity="info",
+        audit_outcome=0,
+    ),
 )
 
 
