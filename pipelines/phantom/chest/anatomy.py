@@ -260,7 +260,7 @@ class _Drawing:
         blood = self.options.contrast_hu
         zs = np.linspace(-20, self.shape[0] + 10, 14)
         spine = self._pipe([(0, sy(z), z) for z in zs], [float(20 - 5 * np.clip(self._part(z), 0, 1)) * s for z in zs])
-        heart_z = self.dome + draw(30, 40) * s
+        heart_z = self.dome + draw(20, 34) * s
         front = float(self._front_y(heart_z))
         gap = self._spine_y(heart_z) - 20 * s - front
         hy = front + 0.40 * gap
@@ -283,8 +283,8 @@ class _Drawing:
         left_artery = self._pipe([(20 * s, cy - 18 * s, cz - 18), (34 * s, cy - 2 * s, cz - 6 * s), (42 * s, cy + 12 * s, cz - 12 * s)], [12 * s, 10 * s, 8.5 * s])
         branches = [self._pipe([(x0 * s, cy - 18 * s + dy, arch_z + 6), (x1 * s, cy - 22 * s + dy, arch_z + 34 * s), (x2 * s, cy - 16 * s, arch_z + 80 * s)], [6 * s, 5 * s, 4.5 * s])
                     for x0, x1, x2, dy in ((-8, -18, -30, -4), (6, 12, 18, 2), (14, 22, 36, 10))]
-        veins_up = [self._pipe([(-22 * s, cy - 26 * s, cz + 24), (30 * s, cy - 30 * s, cz + 52 * s), (50 * s, cy - 26 * s, cz + 66 * s)], [6.5 * s, 6 * s, 5 * s]),
-                    self._pipe([(-24 * s, cy - 24 * s, cz + 24), (-38 * s, cy - 24 * s, cz + 62 * s), (-60 * s, cy - 20 * s, cz + 74 * s)], [7.5 * s, 6.5 * s, 5.5 * s])]
+        veins_up = [self._pipe([(-22 * s, cy - 26 * s, cz + 24), (30 * s, cy - 30 * s, cz + 52 * s), (42 * s, cy - 32 * s, cz + 76 * s)], [6.5 * s, 6 * s, 5 * s]),
+                    self._pipe([(-24 * s, cy - 24 * s, cz + 24), (-32 * s, cy - 28 * s, cz + 58 * s), (-44 * s, cy - 32 * s, cz + 78 * s)], [7.5 * s, 6.5 * s, 5.5 * s])]
         gullet = self._pipe([(2 * s, sy(z) - 25 * s + (4 if z < cz - 60 else 0), z) for z in (0, cz - 70, cz, self.shape[0] + 4)], [8 * s] * 4)
         windpipe = self._pipe([(0, self._spine_y(self.top) - 42 * s, self.shape[0] + 8), self.carina], [9.5 * s, 9.5 * s])
         azygos = self._pipe([(-7 * s, sy(z) - 21 * s, z) for z in (0, cz - 40, cz + 10)], [3.5, 4, 4.5])
@@ -297,7 +297,8 @@ class _Drawing:
         self.plate_x = float(np.asarray(plate_x).flat[0])
         fat_heart = heart - draw(2, 7)
         pad = np.minimum(self._blob((-34 * s, front + 22, self.dome + 6), (22, 20, 20)), self._blob((62 * s, front + 26, self.dome - 4), (24, 20, 20)))
-        self.mediastinum = spine - 3
+        canal = self._pipe([(0, sy(z) + 24 * s, z) for z in zs], [19 * s] * len(zs))
+        self.mediastinum = smooth_union(spine - 3, canal, 6)
         for shape, width in ((fat_heart, 8), (behind, 14), (atrium - 2, 10), (aorta - 2, 6), (cava - 2, 6), (trunk - 2, 8), (right_artery - 1.5, 6), (left_artery - 1.5, 6),
                              (gullet - 2, 8), (windpipe - 4, 8), (azygos - 1, 6), (plate, 10), (inlet, 10), (pad, 12), *((b - 3, 8) for b in branches), *((b - 3, 8) for b in veins_up)):
             self.mediastinum = smooth_union(self.mediastinum, shape, width)
@@ -396,7 +397,7 @@ class _Drawing:
         hu[body < 0] = _FAT
         muscle = (wall < thick + 2.5 * noise) & (body < -4)
         hu[muscle] = 55
-        planes = np.abs(np.mod(wall + 2.5 * noise, 9.0) - 4.5) < 0.7
+        planes = (np.abs(np.mod(wall + 4 * noise, 11.0) - 5.5) < 0.9) & (fine + self._noise(30) > 0.2)
         hu[muscle & planes & (wall > 11)] = -60
         hu[(body < 0) & (body > -2.0)] = _SKIN
         hu[muscle & (fine > 1.9)] = -20
@@ -705,11 +706,11 @@ class _Drawing:
         o, draw = self.options, self.generator.uniform
         _, y, _ = Grid(self.origin, self.shape).axes()
         x = Grid(self.origin, self.shape).axes()[0][0]
-        rear = self.top - o.height * draw(0.22, 0.32)
-        slope = draw(0.75, 1.0) * o.height / 260
+        rear = self.top - o.height * draw(0.18, 0.28)
+        slope = draw(0.85, 1.15) * o.height / 260
         back = float(self._back_y(rear))
         far = back - 5 - y[0]
-        height = rear - slope * far + 0.0012 * far**2 - 0.22 * np.abs(x - side * 40)
+        height = rear - slope * far + 0.0008 * far**2 - 0.22 * np.abs(x - side * 40)
         wave = smooth_noise(self.generator, (self.shape[1], self.shape[2]), 70) * 5
         return np.asarray(height + wave, np.float32)
 
