@@ -34,6 +34,7 @@ from dicom_node.dispatch import policy as dispatch
 from dicom_node.receive.transfer_syntaxes import TRANSFER_SYNTAXES
 from pipelines import catalogue as pipelines
 from pipelines import codes
+from pipelines.nodule import lung_rads as nodules
 from pipelines.reasons import TABLE
 from reporting.catalogue import objects
 from reporting.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MODEL_NAME, PRIVATE_SCHEME_UID
@@ -52,6 +53,7 @@ FAMILIES = {
     "geometry": "Where the slices lie",
     "body_part": "What the images show",
     "contrast": "Contrast",
+    "prior": "Earlier studies",
     "route": "Rules",
     "selection": "Which series of a study is read",
     "revision": "Late instances",
@@ -126,6 +128,26 @@ def coded_concepts() -> str:
                 ("Value", "Scheme", "Meaning", "Name in the program"),
                 ((f"`{code.value}`", code.scheme, code.meaning, f"`{name}`") for name, code in rows),
             ),
+        ]
+    )
+
+
+def lung_rads() -> str:
+    """The rules that suggest a Lung-RADS category, in the order in which they are tried."""
+    rows = [(f"`{rule.id}`", rule.category, rule.finding) for rule in nodules.RULES]
+    rows += [(f"`{nodules.SUSPICIOUS_RULE}`", "4X", f"Any of 3, 4A and 4B {nodules.SUSPICIOUS_FINDING}")]
+    whole = (nodules.LUNGS_NOT_EVALUATED, nodules.PRIOR_AWAITED)
+    return _page(
+        [
+            f"# Lung-RADS {nodules.VERSION}",
+            "The rules by which a category is suggested for a nodule, from `pipelines/nodule/lung_rads.py`. They are "
+            "tried in this order, and the first that applies counts. Sizes are mean diameters to one decimal.",
+            _table(("Rule", "Category", "Finding"), rows),
+            "The examination has the category of its most suspicious nodule, and 1 without a nodule. It is 0 for one "
+            "of these reasons, unless a nodule suggests 3 or more:",
+            _table(("Rule", "Category", "Finding"), ((f"`{one.rule}`", one.name, one.finding) for one in whole)),
+            "## Source and gaps",
+            (inspect.getdoc(nodules) or "").partition("\n\n")[2],
         ]
     )
 
@@ -287,6 +309,7 @@ def uncommented() -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "reasons.md": reasons,
     "codes.md": coded_concepts,
+    "lung_rads.md": lung_rads,
     "states.md": states,
     "events.md": events,
     "dicom.md": dicom,
