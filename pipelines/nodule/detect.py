@@ -67,6 +67,10 @@ class Calibration:
         return np.asarray(1 / (1 + np.exp(-np.clip(evidence, -30, 30))))
 
 
+PLAIN = Calibration(0.5, 0.5, 0.0)
+"""Before anything was fitted: the mean of both."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
     """Places in the patient (LPS, mm) `[n, 3]`, surest first, with diameter as the network sees it and certainty."""
@@ -138,9 +142,8 @@ class Detector:
         views = torch.from_numpy(normalized(np.stack([two_views(hu, place) for place in index])))
         views = views.to(self.device, memory_format=torch.channels_last_3d)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            return np.concatenate(
-                [self.reduction(part).float().cpu().numpy().astype(np.float64) for part in views.split(16)]
-            )
+            odds = [self.reduction(part).float().cpu().numpy() for part in torch.split(views, 16)]
+        return np.concatenate(odds).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from pipelines.phantom.chest.nodules import Canvas, PaintedNodule
 
 Image = NDArray[np.float32]
 
+_ARRAYS = ("hu", "lungs", "vessel", "fissure")
 MARGIN = 6
 """Nodules' centres keep so many mm from the border of a piece."""
 
@@ -55,12 +56,15 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What scenes are drawn: their side in voxels, how many of the nodules are real ones, how many are masses."""
+    """What scenes are drawn: their side in voxels, the shares of real nodules and of masses among nodules, that of
+    scenes without any, and the most nodules in one.
+    """
 
     side: int = 64
     real: float = 0.5
     masses: float = 0.03
     empty: float = 0.25
+    most: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ def open_background(path: Path) -> Background:
 
 def save_background(background: Background, path: Path) -> None:
     """Write a background; the JSON file comes last, so that half of one is never opened."""
-    for name in ("hu", "lungs", "vessel", "fissure"):
+    for name in _ARRAYS:
         np.save(path.with_suffix(f".{name}.npy"), getattr(background, name))
     path.write_text(json.dumps(background.hard.tolist()), encoding="utf-8")
 
@@ -123,7 +127,7 @@ def make_scene(library: Library, recipe: Recipe, generator: np.random.Generator)
     canvas = _piece(background, recipe.side, generator)
     made: list[PaintedNodule] = []
     if generator.random() >= recipe.empty:
-        for _ in range(generator.choice([1, 2, 3], p=[0.6, 0.28, 0.12])):
+        for _ in range(min(recipe.most, 1 + generator.poisson(0.5 if recipe.most <= 3 else recipe.most / 2))):
             add_nodule(canvas, library.patches, generator, made, real=recipe.real, masses=recipe.masses)
     for _ in range(generator.integers(0, 4) if library.patches else 0):
         _add_piece(canvas, library.patches, generator, made)
@@ -172,7 +176,7 @@ def _add_piece(
         canvas, "intrapulmonary", 3.0, generator, taken=[(np.asarray(n.center), n.diameter_mm / 2 + 3) for n in made]
     )
     if center is not None:
-        implant.set_piece(canvas, patches[generator.integers(len(patches))], center, generator)
+        implant.set_piece(canvas, patches[int(generator.integers(len(patches)))], center, generator)
 
 
 def _piece(background: Background, side: int, generator: np.random.Generator) -> Canvas:
@@ -217,7 +221,7 @@ def show(canvas: Canvas, scanner: Scanner, generator: np.random.Generator) -> Im
 
 def _add(level: float, brought: Image) -> Image:
     """SD of the noise to add where some is there already."""
-    return np.sqrt(np.maximum(np.float32(level**2) - brought, 0))
+    return np.asarray(np.sqrt(np.maximum(np.float32(level**2) - brought, 0)), np.float32)
 
 
 def _slices(depth: int, scanner: Scanner, generator: np.random.Generator) -> tuple[Image, Image]:

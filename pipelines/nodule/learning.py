@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from models.training.elsewhere import made_elsewhere
 from models.training.loop import Batch
+from pipelines.geometry import Floats
 from pipelines.nodule import examples
 from pipelines.nodule.examples import Library, Recipe, Scene
 from pipelines.nodule.views import normalized
@@ -100,13 +101,14 @@ def _turned(scene: Scene, generator: np.random.Generator) -> tuple[Array, ...]:
     return np.ascontiguousarray(shown[None]), *targets(places, side), _counted(lungs)
 
 
-def targets(places: Sequence[tuple[Array, float]], side: int) -> tuple[Array, Array, Array]:
+def targets(places: Sequence[tuple[Floats, float]], side: int) -> tuple[Array, Array, Array]:
     """What the network should say of nodules (centre as index, diameter): heat `[n, n, n]`, offset and log size
     `[4, n, n, n]`, and the weight `[n, n, n]` of the latter.
     """
     count = side // STRIDE
     heat = np.zeros((count,) * 3, np.float32)
     size = np.zeros((4, count, count, count), np.float32)
+    weight = np.zeros_like(heat)
     axes = np.ogrid[:count, :count, :count]
     for center, diameter in places:
         middle = (center - (STRIDE - 1) / 2) / STRIDE
@@ -115,12 +117,13 @@ def targets(places: Sequence[tuple[Array, float]], side: int) -> tuple[Array, Ar
         hill = np.exp(-squared / (2 * sigma**2)).astype(np.float32)
         top = tuple(np.clip(np.rint(middle), 0, count - 1).astype(int))
         hill[top] = 1.0
-        near = hill > np.maximum(heat, 0.3)
+        near = (hill > heat) & (squared <= 3)
         for axis in range(3):
             size[axis][near] = np.broadcast_to((middle[axis] - axes[axis]) * STRIDE, near.shape)[near]
         size[3][near] = np.log(diameter)
+        weight[near] = hill[near]
         heat = np.maximum(heat, hill)
-    return heat, size, np.where(heat > 0.3, heat, 0).astype(np.float32)
+    return heat, size, weight
 
 
 def _counted(lungs: Array) -> Array:

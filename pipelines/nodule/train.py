@@ -22,38 +22,41 @@ import torch
 from torch import nn
 
 from models.training.loop import Schedule, Training, train
-from pipelines.nodule import examples, learning
-from pipelines.nodule.detect import build
+from pipelines.nodule import examples, learning, reduction
+from pipelines.nodule.detect import PLAIN, Detector, build, ready
 from pipelines.nodule.examples import Background
+from pipelines.nodule.reduction import Samples
 from pipelines.phantom.chest.anatomy import make_chest
 
 ARGUMENTS = {"candidates": [16, 32, 64, 96], "reduction": [16, 32, 64, 96]}
 FOLDS = 2
-BASE = Schedule(steps=5000, warm_up=150, mean_decay=0.998)
-FURTHER = Schedule(steps=900, rate=6e-4, warm_up=50, mean_decay=0.995)
+BASE = Schedule(steps=3500, warm_up=150, mean_decay=0.998)
+FURTHER = Schedule(steps=600, rate=6e-4, warm_up=50, mean_decay=0.995)
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What one training of the candidate network learns from: the real nodules of all folds but `held_back`, in the
-    share `real` of nodules; from whose weights it starts.
+    """What one training of both networks learns from: the real nodules of all folds but `held_back`, in the share
+    `real` of nodules; from whose weights it starts; from how many `scenes` the second network gets its places.
     """
 
     name: str
     schedule: Schedule
+    reduction: Schedule
+    scenes: int
     real: float
     held_back: int | None = None
     start: str | None = None
 
 
-BASE_COURSE = Course("base", BASE, real=0.0)
-COURSES = (
-    BASE_COURSE,
-    *(Course(f"fold{fold}", FURTHER, 0.5, fold, "base") for fold in range(FOLDS)),
-    Course("all", FURTHER, 0.5, None, "base"),
-)
+REDUCTION_BASE = Schedule(steps=1500, warm_up=100, mean_decay=0.997)
+REDUCTION_FURTHER = Schedule(steps=500, rate=6e-4, warm_up=30, mean_decay=0.99)
+BASE_COURSE = Course("base", BASE, REDUCTION_BASE, 300, real=0.0)
+FOLD_COURSES = tuple(Course(f"fold{fold}", FURTHER, REDUCTION_FURTHER, 120, 0.5, fold, "base") for fold in range(FOLDS))
+ALL_COURSE = Course("all", FURTHER, REDUCTION_FURTHER, 120, 0.5, None, "base")
+COURSES = (BASE_COURSE, *FOLD_COURSES, ALL_COURSE)
 
 
 def make_backgrounds(folder: Path, seed: int, count: int, workers: int) -> None:
@@ -75,8 +78,7 @@ def _background(folder: Path, seed: int, number: int) -> int:
 
 def train_candidates(course: Course, out: Path, patches: Path, seed: int) -> nn.Module:
     """The candidate network after a course, from its checkpoint where it is finished."""
-    network, _ = build(ARGUMENTS)
-    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = _placed(build(ARGUMENTS)[0])
     folder = out / f"candidates-{course.name}"
     if course.start:
         begun = torch.load(out / f"candidates-{course.start}" / "checkpoint.pt", weights_only=True)
@@ -93,6 +95,39 @@ def train_candidates(course: Course, out: Path, patches: Path, seed: int) -> nn.
     return network
 
 
+def train_reduction(course: Course, detector: Detector, out: Path, patches: Path, seed: int) -> nn.Module:
+    """The second network after a course, on what the course's first network proposes."""
+    network = _placed(build(ARGUMENTS)[1])
+    feed = learning.Feed(out / "backgrounds", patches, seed, course.real, course.held_back, FOLDS)
+    samples = _samples(course, detector, feed, out)
+    if course.start:
+        network.load_state_dict(
+            torch.load(out / f"reduction-{course.start}" / "checkpoint.pt", weights_only=True)["mean"]
+        )
+        samples = Samples.joined([samples, Samples.load(out / f"samples-{course.start}.npz")])
+    folder = out / f"reduction-{course.name}"
+    training = Training.start(network, course.reduction)
+    if (folder / "checkpoint.pt").exists():
+        training.load(folder / "checkpoint.pt")
+    batches = reduction.batches(samples, seed, range(training.step, course.reduction.steps))
+    log.info("reduction", course=course.name, nodules=int(samples.is_nodule.sum()), places=len(samples.is_nodule))
+    train(training, batches, reduction.loss, course.reduction, folder)
+    network.load_state_dict(training.mean)
+    return network
+
+
+def _placed(network: nn.Module) -> nn.Module:
+    placed: nn.Module = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return placed
+
+
+def _samples(course: Course, detector: Detector, feed: learning.Feed, out: Path) -> Samples:
+    path = out / f"samples-{course.name}.npz"
+    if not path.exists():
+        reduction.mine(detector, feed, course.scenes).save(path)
+    return Samples.load(path)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the stages."""
     options = _options(arguments)
@@ -100,8 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     make_backgrounds(options.out / "backgrounds", options.seed, options.backgrounds, options.workers)
     for course in COURSES:
-        if not options.course or course.name in options.course:
-            train_candidates(course, options.out, options.patches, options.seed)
+        if options.course and course.name not in options.course:
+            continue
+        candidates = train_candidates(course, options.out, options.patches, options.seed)
+        proposer = ready(candidates, build(ARGUMENTS)[1], PLAIN, torch.device("cpu"))
+        train_reduction(course, proposer, options.out, options.patches, options.seed)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
