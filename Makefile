@@ -41,8 +41,9 @@ format: $(READY) ## put the code into the house's form
 serve: $(READY) ## run the service with ./service.toml
 	$(BIN)/triage-node serve
 
-bench: $(READY) ## measure: receiving, and time to the alert
+bench: $(READY) ## measure: receiving, loading, and time to the alert
 	$(BIN)/python -m tests.bench.receive
+	$(BIN)/python -m tests.bench.load
 	$(BIN)/python -m tests.bench.latency
 
 torture: $(READY) ## kill processes at random moments; KILLS=20 by default
