@@ -10,7 +10,8 @@ from rich.progress import Progress
 
 from dicom_node.cli.common import errors, print_json, say, with_json
 from pipelines.phantom.head.bleeds import Kind
-from pipelines.phantom.head.study import Kernel, PhantomOptions, make_study
+from pipelines.phantom.head.study import PhantomOptions, make_study
+from pipelines.phantom.images import Kernel
 
 
 @click.group()

@@ -6,8 +6,6 @@ bytes, UIDs included.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,17 +13,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from pipelines.geometry import Floats, Plane, Point, local_thicknesses_mm
 from pipelines.phantom.head.anatomy import Anatomy, make_head
 from pipelines.phantom.head.bleeds import Bleed, Kind, paint, survey
 from pipelines.phantom.head.ct import Scanner, scan, typical_appearance
-from pipelines.uids import derived_uid
-
-Kernel = Literal["soft", "standard", "sharp"]
-Progress = Callable[[int, int], None]
+from pipelines.phantom.images import Kernel, MadeSeries, Progress, key_of, write_images
 
 SCANNERS: dict[Kernel, Scanner] = {
     "soft": Scanner(point_spread_mm=0.8, noise_hu=2.2, noise_grain_mm=0.7),
@@ -110,16 +103,11 @@ def make_study(out: Path, options: PhantomOptions, progress: Progress = lambda _
     images = scan(
         labels, pose.index_from_patient, planes, shape, typical_appearance(), SCANNERS[options.kernel], generator
     )
-    out.mkdir(parents=True, exist_ok=True)
-    datasets = [_dataset(options, planes, k, images.hu[k]) for k in range(len(planes))]
-    paths = []
-    for number, dataset in enumerate(datasets, start=1):
-        paths.append(out / f"IM{number:04d}.dcm")
-        dataset.save_as(paths[-1], enforce_file_format=True)
-        progress(2 + number, steps)
+    series = _series(options)
+    datasets = [series.image(k, planes[k], images.hu[k]) for k in range(len(planes))]
     truth = _truth(options, pose, bleed, images.blood, datasets)
-    (out / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
-    return MadeStudy(tuple(paths), truth, images.blood)
+    paths = write_images(out, datasets, truth, lambda number: progress(2 + number, steps))
+    return MadeStudy(paths, truth, images.blood)
 
 
 def slice_planes(options: PhantomOptions) -> tuple[Plane, ...]:
@@ -154,63 +142,17 @@ def _heights(options: PhantomOptions) -> list[tuple[float, float]]:
     return base + [(height, 7.0) for height in np.arange(base[-1][0] + 1.0, HIGHEST_MM + 0.1, 7.0).tolist()]
 
 
-def _dataset(options: PhantomOptions, planes: tuple[Plane, ...], k: int, hu: NDArray[np.float32]) -> Dataset:
-    """One CT image (PS3.3, A.3): 12 bits stored, Hounsfield units with intercept -1024."""
-    key = json.dumps(asdict(options), sort_keys=True)
-    plane = planes[k]
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SpecificCharacterSet = "ISO_IR 100"
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    dataset.SOPClassUID = CTImageStorage
-    dataset.SOPInstanceUID = derived_uid("phantom.head", key, "instance", str(k))
-    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = "20250101"
-    dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = "120000"
-    dataset.AccessionNumber = ""
-    dataset.Modality = "CT"
-    dataset.Manufacturer = "triage-node phantom"
-    dataset.ReferringPhysicianName = ""
-    dataset.StudyDescription = "Head phantom"
-    dataset.SeriesDescription = (
-        f"Head {options.kernel} {'4/7' if options.has_variable_spacing else options.slice_mm} mm"
+def _series(options: PhantomOptions) -> MadeSeries:
+    spacing = "4/7" if options.has_variable_spacing else options.slice_mm
+    return MadeSeries(
+        part="head",
+        key=key_of(asdict(options)),
+        seed=options.seed,
+        description=f"Head {options.kernel} {spacing} mm",
+        kernel=options.kernel,
+        window=(40, 80),
+        tilt_degrees=options.tilt_degrees,
     )
-    dataset.PatientName = "Phantom^Head"
-    dataset.PatientID = f"PHANTOM-HEAD-{options.seed}"
-    dataset.PatientBirthDate = ""
-    dataset.PatientSex = "O"
-    dataset.BodyPartExamined = "HEAD"
-    dataset.SliceThickness = plane.thickness_mm
-    dataset.KVP = 120
-    dataset.GantryDetectorTilt = options.tilt_degrees
-    dataset.ConvolutionKernel = options.kernel.upper()
-    dataset.PatientPosition = "HFS"
-    dataset.StudyInstanceUID = derived_uid("phantom.head", key, "study")
-    dataset.SeriesInstanceUID = derived_uid("phantom.head", key, "series")
-    dataset.StudyID = str(options.seed)
-    dataset.SeriesNumber = 2
-    dataset.AcquisitionNumber = 1
-    dataset.InstanceNumber = k + 1
-    dataset.ImagePositionPatient = [round(value, 6) for value in plane.origin]
-    dataset.ImageOrientationPatient = [round(value, 8) for value in (*plane.row_direction, *plane.column_direction)]
-    dataset.FrameOfReferenceUID = derived_uid("phantom.head", key, "frame of reference")
-    dataset.PositionReferenceIndicator = ""
-    dataset.SliceLocation = round(plane.position_mm, 3)
-    dataset.ImageComments = "Made by a program; no patient."
-    _add_pixels(dataset, plane, hu)
-    return dataset
-
-
-def _add_pixels(dataset: Dataset, plane: Plane, hu: NDArray[np.float32]) -> None:
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.Rows, dataset.Columns = hu.shape
-    dataset.PixelSpacing = [round(plane.row_spacing_mm, 8), round(plane.column_spacing_mm, 8)]
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
-    dataset.PixelRepresentation = 0
-    dataset.WindowCenter, dataset.WindowWidth = 40, 80
-    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = -1024, 1, "HU"
-    dataset.PixelData = np.clip(np.rint(hu) + 1024, 0, 4095).astype("<u2").tobytes()
 
 
 def _truth(
