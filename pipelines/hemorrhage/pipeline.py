@@ -5,17 +5,14 @@ Importing this loads no torch; `open` does.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from models import registry
 from pipelines import codes
 from pipelines.catalogue import PipelineSettings, Prior, Reading
 from pipelines.codes import Code
@@ -23,7 +20,8 @@ from pipelines.findings import Finding, ModelIdentity, Outcome, Status
 from pipelines.hemorrhage.measure import Midplane, find_bleeds
 from pipelines.hemorrhage.prepare import COLUMNS, ROWS, Prepared, prepare
 from pipelines.hemorrhage.suitability import check_content, check_geometry, warnings_about
-from pipelines.reasons import Reason, Refusal, TriageError
+from pipelines.opening import ModelError, StageClock, verified
+from pipelines.reasons import Reason, Refusal
 from pipelines.volume import load
 
 if TYPE_CHECKING:
@@ -64,21 +62,6 @@ class Cuts:
         return "unsure" if score >= self.unsure_from else "clean"
 
 
-@dataclass(slots=True)
-class _Clock:
-    """Seconds by stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.perf_counter() - began, 4)
-
-
 @dataclass(frozen=True, slots=True)
 class HemorrhageReader:
     """The detector in memory, warm."""
@@ -90,13 +73,13 @@ class HemorrhageReader:
 
     def read(self, paths: Sequence[Path], prior: Prior | None = None) -> Reading:  # noqa: ARG002  it compares with none
         """Read one series. Input that cannot be read gives the outcome `not_read` with its reason."""
-        clock = _Clock()
+        clock = StageClock()
         try:
             return self._read(paths, clock)
         except Refusal as refusal:
             return Reading(Outcome("not_read", reason=refusal.reason, model=self.model, timings=clock.seconds))
 
-    def _read(self, paths: Sequence[Path], clock: _Clock) -> Reading:
+    def _read(self, paths: Sequence[Path], clock: StageClock) -> Reading:
         with clock.stage("load"):
             series = load(paths)
             check_geometry(series.volume)
@@ -152,10 +135,7 @@ class HemorrhagePipeline:
         from pipelines.hemorrhage.detect import load_detector  # noqa: PLC0415
 
         chosen = HemorrhageSettings.model_validate(settings.model_dump())
-        try:
-            model = registry.verify(chosen.model)
-        except registry.UnverifiedModelError as error:
-            raise ModelError(Reason("model.unverified", {"model": chosen.model})) from error
+        model = verified(chosen.model)
         use_threads(chosen.threads)
         try:
             detector = load_detector(model.weights, asdict(model.manifest), chosen.device)
@@ -165,10 +145,6 @@ class HemorrhagePipeline:
         manifest = model.manifest
         identity = ModelIdentity(manifest.name, manifest.version, manifest.sha256)
         return HemorrhageReader(detector, identity, _cuts(chosen, detector.calibration), chosen.least_ml)
-
-
-class ModelError(TriageError):
-    """The model cannot, or may not, be used."""
 
 
 def _cuts(settings: HemorrhageSettings, calibration: Calibration) -> Cuts:
