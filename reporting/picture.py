@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.findings import Outline, Region
-from pipelines.geometry import Point
+from pipelines.geometry import Plane
 from reporting.catalogue import narratives
 from reporting.source import ReportCase
 
@@ -55,30 +55,39 @@ def body_box(case: ReportCase, slices: Sequence[int]) -> Box:
     )
 
 
-def slice_panel(case: ReportCase, k: int, box: Box, side: int, *, marked: bool) -> Image.Image:
+def slice_panel(case: ReportCase, k: int, box: Box, side: int, *, marked: bool, upright: bool = False) -> Image.Image:
     """Slice k within `box` in a square of `side` pixels, with the outlines of the findings on it.
 
     Both axes have one scale in mm, whatever the pixel spacing. `marked` adds the letters of the patient's sides, a
-    scale of 5 cm and, where there are several findings, their numbers.
+    scale of 5 cm and, where there are several findings, their numbers. `upright` turns the patient's left to the right
+    and the back to the bottom, however the image is stored.
     """
     top, left, bottom, right = box
     plane = case.planes[k]
     height_mm, width_mm = (bottom - top) * plane.row_spacing_mm, (right - left) * plane.column_spacing_mm
     scale = side / max(height_mm, width_mm)
     size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
-    grey = Image.fromarray(windowed(case.pixels[k][top:bottom, left:right], case.window))
+    down, along = turned(plane) if upright else (1, 1)
+    grey = Image.fromarray(windowed(case.pixels[k][top:bottom, left:right][::down, ::along], case.window))
     picture = grey.resize(size, Image.Resampling.BICUBIC).convert("RGB")
     for number, mask in masks_on(case, k).items():
-        large = np.asarray(Image.fromarray(mask[top:bottom, left:right]).resize(size, Image.Resampling.NEAREST))
+        large = np.asarray(
+            Image.fromarray(mask[top:bottom, left:right][::down, ::along]).resize(size, Image.Resampling.NEAREST)
+        )
         picture.paste(AMBER, mask=Image.fromarray(outer_edge(large, 2 if marked else 1)))
         if marked and len(case.outcome.findings) > 1:
             _number(picture, large, number)
     panel = Image.new("RGB", (side, side), BLACK)
     panel.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
     if marked:
-        _mark_sides(panel, plane.row_direction, plane.column_direction)
-        _draw_scale(panel, scale)
+        mark_sides(panel, np.multiply(along, plane.row_direction), np.multiply(down, plane.column_direction))
+        draw_scale(panel, scale)
     return panel
+
+
+def turned(plane: Plane) -> tuple[int, int]:
+    """The steps, 1 or -1, that rows and columns are read in to have left on the right and the back at the bottom."""
+    return (1 if sum(plane.column_direction) > 0 else -1), (1 if sum(plane.row_direction) > 0 else -1)
 
 
 def windowed(hu: NDArray[np.generic], window: tuple[float, float]) -> NDArray[np.uint8]:
@@ -115,10 +124,10 @@ def outer_edge(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     return grown[width:-width, width:-width] & ~mask
 
 
-def side_letter(direction: Point) -> str:
+def side_letter(direction: ArrayLike) -> str:
     """The side of the patient that a direction points to most (PS3.3, C.7.6.1.1.1): L, R, P, A, H or F."""
     axis = int(np.argmax(np.abs(direction)))
-    return LETTERS[axis][0 if direction[axis] > 0 else 1]
+    return LETTERS[axis][0 if np.asarray(direction)[axis] > 0 else 1]
 
 
 def text(
@@ -142,7 +151,8 @@ def _number(picture: Image.Image, mask: NDArray[np.bool_], number: int) -> None:
         text(ImageDraw.Draw(picture), at, str(number), 20, color=AMBER)
 
 
-def _mark_sides(panel: Image.Image, row_direction: Point, column_direction: Point) -> None:
+def mark_sides(panel: Image.Image, row_direction: ArrayLike, column_direction: ArrayLike) -> None:
+    """The letters of the patient's sides at the four edges."""
     draw, side = ImageDraw.Draw(panel), panel.width
     opposite = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
     right, bottom = side_letter(row_direction), side_letter(column_direction)
@@ -152,14 +162,15 @@ def _mark_sides(panel: Image.Image, row_direction: Point, column_direction: Poin
     text(draw, (side / 2, side - 8), bottom, 20, color=GREY, anchor="md")
 
 
-def _draw_scale(panel: Image.Image, pixels_per_mm: float) -> None:
+def draw_scale(panel: Image.Image, pixels_per_mm: float, scale_mm: float = SCALE_MM) -> None:
+    """A scale of so many mm at the lower right."""
     draw, side = ImageDraw.Draw(panel), panel.width
-    length = SCALE_MM * pixels_per_mm
+    length = scale_mm * pixels_per_mm
     right, y = side - 14, side - 18
     draw.line([(right - length, y), (right, y)], fill=WHITE, width=2)
     for x in (right - length, right):
         draw.line([(x, y - 5), (x, y + 5)], fill=WHITE, width=2)
-    text(draw, (right - length / 2, y - 8), "5 cm", 15, anchor="md")
+    text(draw, (right - length / 2, y - 8), f"{scale_mm / 10:.0f} cm", 15, anchor="md")
 
 
 def caption(case: ReportCase, k: int) -> str:

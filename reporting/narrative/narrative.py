@@ -11,9 +11,12 @@ from pipelines.codes import Code
 from pipelines.findings import Finding, Measurement, ModelIdentity, Outcome, Side
 from pipelines.reasons import Reason
 
-GROWTH = ("volume_change_percent", "doubling_time_d", "doubling_time_lowest_d", "doubling_time_highest_d")
-TOLD_APART = ("long_axis_mm", "short_axis_mm", "solid_long_axis_mm", "longest_diameter_mm", "volume_ml", *GROWTH)
-"""Keys of measurements that `size`, `volume` and `change` tell, or that only the coded report holds."""
+DOUBLING = ("doubling_time_d", "doubling_time_lowest_d", "doubling_time_highest_d")
+TOLD_APART = (
+    "long_axis_mm", "short_axis_mm", "solid_long_axis_mm", "longest_diameter_mm", "volume_ml", "volume_change_percent",
+    *DOUBLING,
+)  # fmt: skip
+"""Keys of measurements that have methods of their own here, or that only the coded report holds."""
 ANSWERED_APART = (codes.COMPOSITION, codes.LUNG_RADS, codes.CHANGE)
 
 
@@ -50,6 +53,7 @@ class Narrative:
     slice: str
     position: str
     key_slice: str
+    from_in_front: str
     highest_slice: str
     score_by_slice: str
     series_description: str
@@ -66,7 +70,7 @@ class Narrative:
     solid_part: str
     cubic_mm: str
     since: str
-    doubling: str
+    doubling_time: str
     doubling_interval: str
     compared: str
     terms: Mapping[str, str] = field(default_factory=dict)
@@ -108,13 +112,15 @@ class Narrative:
 
     def finding(self, number: int, finding: Finding, compared_with: date | None = None) -> str:
         """One finding in one line, with its number, side, measurements and, where it has them, grade and change."""
+        return f"{self.tracking(number, finding)}: " + ", ".join(self.particulars(finding, compared_with))
+
+    def particulars(self, finding: Finding, compared_with: date | None) -> list[str]:
+        """All that is told of a finding, and how sure it is."""
         if finding.kind.meaning in self.counted:
             parts = self._parts(finding, compared_with)
         else:
             parts = [self.measurement(m) for m in finding.measurements]
-        return f"{self.tracking(number, finding)}: " + ", ".join(
-            [*parts, self.certainty.format(self.percent(finding.certainty))]
-        )
+        return [*parts, self.certainty.format(self.percent(finding.certainty))]
 
     def tracking(self, number: int, finding: Finding) -> str:
         """The readable Tracking Identifier of a finding, alike in report and segmentation."""
@@ -129,10 +135,13 @@ class Narrative:
         term = "" if answer is None else self.term(answer.meaning)
         return term[:1].lower() + term[1:]
 
-    def size(self, finding: Finding) -> str:
-        """Long by short axis to 0.1 mm with their mean, as Lung-RADS v2022 has them measured, and the solid part's."""
+    def size(self, finding: Finding, *, short: bool = False) -> str:
+        """Long by short axis to 0.1 mm with their mean, as Lung-RADS v2022 has them measured, and the solid part's.
+
+        `short` leaves out the mean beside a solid part.
+        """
         axes, solid_mm = self.axes_of(finding), finding.measured("solid_long_axis_mm")
-        if axes:
+        if axes and not (short and solid_mm is not None):
             mean = ((finding.measured("long_axis_mm") or 0.0) + (finding.measured("short_axis_mm") or 0.0)) / 2
             axes += self.mean_axis.format(mean)
         return axes + ("" if solid_mm is None else self.solid_part.format(solid_mm))
@@ -158,19 +167,18 @@ class Narrative:
 
     def change(self, finding: Finding, compared_with: date | None) -> str:
         """What became of the finding since the earlier study, or nothing where there is none."""
-        told = self.answer(finding, codes.CHANGE)
-        change, days, lowest, highest = (finding.measured(key) for key in GROWTH)
-        if change is not None:
-            told = ", ".join(part for part in (told, f"{change:+.0f}%") if part)
-        if not told:
+        volume = finding.measured("volume_change_percent")
+        told = (self.answer(finding, codes.CHANGE), "" if volume is None else f"{volume:+.0f}%")
+        change = ", ".join(part for part in told if part)
+        return change + self.since.format(compared_with) if change and compared_with else change
+
+    def doubling(self, finding: Finding) -> str:
+        """The volume doubling time with its interval, or nothing where it is not known."""
+        days, lowest, highest = (finding.measured(key) for key in DOUBLING)
+        if days is None:
             return ""
-        if compared_with is not None:
-            told += self.since.format(compared_with)
-        if days is not None:
-            told += self.doubling.format(days)
-        if days is not None and lowest is not None and highest is not None:
-            told += self.doubling_interval.format(lowest, highest)
-        return told
+        interval = "" if lowest is None or highest is None else self.doubling_interval.format(lowest, highest)
+        return self.doubling_time.format(days) + interval
 
     def assessed(self, outcome: Outcome, looked_for: Code) -> list[str]:
         """On what the study's suggestion rests and what it was compared with, a sentence each."""
@@ -200,6 +208,7 @@ class Narrative:
             self.volume(finding),
             self.category(finding),
             self.change(finding, compared_with),
+            self.doubling(finding),
             *(self.answer(finding, question) for question in finding.attributes if question not in ANSWERED_APART),
             *(self.measurement(m) for m in finding.measurements if m.key not in TOLD_APART),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 
 import highdicom as hd
 import numpy as np
@@ -10,24 +10,24 @@ from PIL import Image, ImageDraw
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from pipelines import codes
+from pipelines.codes import Code
 from reporting import picture
+from reporting.closeups import draw_closeups
 from reporting.document import finish, identity, stand_in
 from reporting.narrative.narrative import Narrative
+from reporting.page import HEIGHT, MIDDLE, WIDTH, footer, headline
 from reporting.picture import AMBER, BLACK, DIM, GREY, WHITE, text
 from reporting.source import ReportCase, body_part
 
-WIDTH, HEIGHT = 1200, 900
 MAIN = 680
 STRIP_TOP, STRIP_SIDE, STRIP_COLUMNS, STRIP_ROWS = 110, 152, 3, 3
-RIGHT = MAIN + 44
-PLOT = (RIGHT + 10, 660, WIDTH - 20, 770)
-FOOTER, LINE = 802, 22
-FINDING_LINES, WARNING_LINES = 2, 4
-PLATE_COLORS = {"finding": AMBER, "clean": (86, 180, 233), "unsure": (204, 121, 167)}
+PLOT = (MIDDLE + 10, 660, WIDTH - 20, 770)
+Page = Callable[[ReportCase, Narrative], Image.Image]
 
 
 class SummaryImage:
-    """The key slice outlined, a strip of slices, the score of every slice, and the answer in words."""
+    """The answer in words, and slices with what was found outlined."""
 
     kind = "summary_image"
     sop_class_uid = SecondaryCaptureImageStorage
@@ -60,25 +60,31 @@ OBJECT = SummaryImage()
 
 
 def draw_summary(case: ReportCase, narrative: Narrative) -> Image.Image:
-    """The page, RGB, 1200 x 900."""
+    """The page, RGB, 1200 x 900, in the layout that suits what was looked for."""
+    return LAYOUTS.get(case.looked_for, draw_slices)(case, narrative)
+
+
+def draw_slices(case: ReportCase, narrative: Narrative) -> Image.Image:
+    """For what is one disease however many places it is in: the key slice, a strip of slices and their scores."""
     page = Image.new("RGB", (WIDTH, HEIGHT), BLACK)
     draw = ImageDraw.Draw(page)
     key = picture.key_slice(case)
     slices = strip(case, key)
     box = picture.body_box(case, (key, *slices))
-    _headline(draw, case, narrative)
+    findings = [narrative.finding(number, finding) for number, finding in enumerate(case.outcome.findings, start=1)]
+    headline(draw, case, narrative, findings)
     page.paste(picture.slice_panel(case, key, box, MAIN, marked=True), (0, STRIP_TOP))
     words = narrative.key_slice if case.outcome.findings else narrative.highest_slice
     text(draw, (24, STRIP_TOP + MAIN + 4), f"{words}: {picture.caption(case, key)}", 15, color=GREY)
     for place, k in enumerate(slices):
-        x = RIGHT + place % STRIP_COLUMNS * (STRIP_SIDE + 4)
+        x = MIDDLE + place % STRIP_COLUMNS * (STRIP_SIDE + 4)
         y = STRIP_TOP + place // STRIP_COLUMNS * (STRIP_SIDE + 24)
         page.paste(picture.slice_panel(case, k, box, STRIP_SIDE, marked=False), (x, y))
         if k == key:
             draw.rectangle((x - 1, y - 1, x + STRIP_SIDE, y + STRIP_SIDE), outline=WHITE)
         text(draw, (x + STRIP_SIDE / 2, y + STRIP_SIDE + 2), picture.caption(case, k), 13, color=GREY, anchor="ma")
     _plot(draw, case, narrative, key)
-    _footer(draw, case, narrative)
+    footer(draw, case, narrative)
     return page
 
 
@@ -96,15 +102,6 @@ def strip(case: ReportCase, key: int) -> list[int]:
     if key in wanted and key not in chosen:
         chosen[int(np.argmin([abs(k - key) for k in chosen]))] = key
     return chosen
-
-
-def _headline(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative) -> None:
-    draw.rectangle((0, 0, 10, 94), fill=PLATE_COLORS[case.outcome.status])
-    impression = narrative.impression(case.outcome, case.looked_for)
-    _fitted(draw, (24, 8), impression, (32, 28, 24, 20))
-    findings = [narrative.finding(number, finding) for number, finding in enumerate(case.outcome.findings, start=1)]
-    for line, words in enumerate(shortened(findings, FINDING_LINES, narrative)):
-        _fitted(draw, (24, 50 + 24 * line), words, (18, 16, 14, 12))
 
 
 def _plot(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative, key: int) -> None:
@@ -127,31 +124,5 @@ def _plot(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative, key
     text(draw, (right, bottom + 4), str(len(case.planes)), 12, color=GREY, anchor="ra")
 
 
-def shortened(lines: Sequence[str], places: int, narrative: Narrative) -> list[str]:
-    """The lines if they fit the places, else those that do and how many more the report holds."""
-    if len(lines) <= places:
-        return list(lines)
-    return [*lines[: places - 1], narrative.more.format(len(lines) - places + 1)]
-
-
-def _footer(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative) -> None:
-    software = f"{case.equipment.model_name} {case.equipment.software_version}"
-    provenance = f"{narrative.provenance(case.model, software)}  {case.made_at:%Y-%m-%d %H:%M} UTC"
-    text(draw, (24, FOOTER + 1.5 * LINE), provenance, 15, color=GREY)
-    text(draw, (24, FOOTER + 2.5 * LINE), narrative.disclaimer, 17)
-    warnings = shortened([narrative.reason(w) for w in case.outcome.warnings], WARNING_LINES, narrative)
-    for line, words in enumerate(warnings):
-        _fitted(draw, (RIGHT, FOOTER + LINE * line), words, (15, 14, 13, 12, 11, 10), color=AMBER)
-
-
-def _fitted(
-    draw: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    words: str,
-    sizes: Sequence[int],
-    *,
-    color: tuple[int, int, int] = WHITE,
-) -> None:
-    """Words in the largest of the sizes in which they fit the page, or in the smallest."""
-    fitting = (size for size in sizes if draw.textlength(words, font=picture.font(size)) <= WIDTH - at[0] - 16)
-    text(draw, at, words, next(fitting, sizes[-1]), color=color)
+LAYOUTS: Mapping[Code, Page] = {codes.NODULE: draw_closeups}
+"""Of what is found singly and many times in a study: each by itself, and all in their places."""

@@ -62,6 +62,7 @@ NODULES = (
 def nodule_case(
     chest: Chest = Chest(),
     nodules: tuple[Nodule, ...] = NODULES[:1],
+    *,
     status: Status = "finding",
     warnings: tuple[Reason, ...] = (),
     pixels: NDArray[np.int16] | None = None,

@@ -13,7 +13,7 @@ import reporting.objects
 from pipelines import codes
 from pipelines.findings import Outcome, Outline
 from pipelines.reasons import Reason
-from reporting import picture
+from reporting import page, picture
 from reporting.catalogue import narratives, objects
 from reporting.objects import summary_image
 from tests.unit.reporting.cases import Shape, made_case
@@ -165,5 +165,5 @@ def test_the_strip_holds_the_key_slice():
 
 
 def test_what_has_no_room_is_counted():
-    assert summary_image.shortened(["a", "b"], 2, EN) == ["a", "b"]
-    assert summary_image.shortened(["a", "b", "c"], 2, EN) == ["a", "and 2 more in the report"]
+    assert page.shortened(["a", "b"], 2, EN) == ["a", "b"]
+    assert page.shortened(["a", "b", "c"], 2, EN) == ["a", "and 2 more in the report"]
