@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from pipelines.geometry import Floats
-from pipelines.instance import OUTSIDE_HU
+from pipelines.pixels import OUTSIDE_HU
 from pipelines.volume import Volume
+
+if TYPE_CHECKING:
+    import torch
 
 Index = tuple[int, int, int]
 
@@ -85,6 +88,8 @@ def resample(volume: Volume, grid: Grid) -> NDArray[np.int16]:
     over a step. What lies outside the stack is -1024. The source is read slice by slice and never copied whole. Raises
     `ValueError` for a grid that is not parallel to the slices.
     """
+    import torch  # noqa: PLC0415  heavy: the catalogue of pipelines loads without it
+
     if np.abs(np.abs(grid.axes @ np.stack(_axes(volume)).T) - np.eye(3)).max() > 1e-3:
         raise ValueError("the grid does not lie parallel to the slices")
     order, positions = _heights(volume, grid.normal)
@@ -162,6 +167,8 @@ def _in_plane(volume: Volume, index: int, grid: Grid) -> torch.Tensor:
 
 def _read(picture: NDArray[np.int16] | NDArray[np.float32], down: _Taps, along: _Taps) -> torch.Tensor:
     """A picture read along both axes: only the part that the taps touch is converted."""
+    import torch  # noqa: PLC0415  heavy: the catalogue of pipelines loads without it
+
     rows, columns = (slice(int(taps.index.min()), int(taps.index.max()) + 1) for taps in (down, along))
     source = torch.from_numpy(np.ascontiguousarray(picture[rows, columns], np.float32))
     turned = _weighted(source, down, rows.start).T.contiguous()
@@ -172,5 +179,7 @@ def _read(picture: NDArray[np.int16] | NDArray[np.float32], down: _Taps, along: 
 
 
 def _weighted(source: torch.Tensor, taps: _Taps, first: int) -> torch.Tensor:
+    import torch  # noqa: PLC0415  heavy: the catalogue of pipelines loads without it
+
     index, weight = torch.from_numpy(taps.index - first), torch.from_numpy(taps.weight)
     return torch.nn.functional.embedding_bag(index, source, mode="sum", per_sample_weights=weight)
