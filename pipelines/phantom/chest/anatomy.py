@@ -31,8 +31,23 @@ from pipelines.phantom.head.shapes import Field, Grid, Mask, Point, smooth_noise
 
 Labels = NDArray[np.uint8]
 HardKind = Literal[
-    "vessel_crossing", "bifurcation", "vessel_end_on", "pleural_tag", "pleural_plaque", "fissure", "fissure_thickening",
-    "rib_end", "mucus", "scar", "atelectasis", "airway", "osteophyte", "lymph_node", "azygos", "diaphragm", "haze",
+    "vessel_crossing",
+    "bifurcation",
+    "vessel_end_on",
+    "pleural_tag",
+    "pleural_plaque",
+    "fissure",
+    "fissure_thickening",
+    "rib_end",
+    "mucus",
+    "scar",
+    "atelectasis",
+    "airway",
+    "osteophyte",
+    "lymph_node",
+    "azygos",
+    "diaphragm",
+    "haze",
 ]
 
 RIGHT, LEFT = 1, 2
@@ -210,7 +225,9 @@ class _Drawing:
     def _half_width(self, z: Field | float) -> Field:
         t = np.clip(self._part(z), -0.2, 1)
         o = self.options
-        return np.asarray(o.half_width * (1 - 0.34 * np.clip(t - 0.25, 0, 1) ** 2.2 / 0.75**2.2 - 0.02 * (1 - t)), np.float32)
+        return np.asarray(
+            o.half_width * (1 - 0.34 * np.clip(t - 0.25, 0, 1) ** 2.2 / 0.75**2.2 - 0.02 * (1 - t)), np.float32
+        )
 
     def _spine_y(self, z: Field | float) -> float:
         return float(self._back_y(z)) - self.spine_gap
@@ -229,7 +246,10 @@ class _Drawing:
         return smooth_noise(self.generator, self.coarse.shape, length_mm / _STEP)
 
     def _blob(self, center: Sequence[float], radii: Sequence[float]) -> Field:
-        scaled = [(axis - np.float32(c)) / np.float32(r) for axis, c, r in zip((self.x, self.y, self.z), center, radii, strict=True)]
+        scaled = [
+            (axis - np.float32(c)) / np.float32(r)
+            for axis, c, r in zip((self.x, self.y, self.z), center, radii, strict=True)
+        ]
         k0 = np.sqrt(scaled[0] ** 2 + scaled[1] ** 2 + scaled[2] ** 2)
         return np.asarray((k0 - 1) * np.float32(min(radii)), np.float32)
 
@@ -264,49 +284,132 @@ class _Drawing:
         front = float(self._front_y(heart_z))
         gap = self._spine_y(heart_z) - 20 * s - front
         hy = front + 0.40 * gap
-        heart = self._turned_heart((draw(16, 26) * s, hy, heart_z), (70 * s * grow_, 0.42 * gap * grow_, 50 * s * grow_))
+        heart = self._turned_heart(
+            (draw(16, 26) * s, hy, heart_z), (70 * s * grow_, 0.42 * gap * grow_, 50 * s * grow_)
+        )
         atrium = self._blob((4, front + 0.80 * gap, heart_z + 18 * s), (38 * s, 0.17 * gap, 28 * s))
         behind = self._pipe([(8 * s, front + 0.84 * gap, -10), (4 * s, front + 0.82 * gap, cz - 20)], [20 * s, 15 * s])
         arch_z = cz + draw(16, 26) * s
         calibre = draw(11.5, 15.5) * s
         aorta = self._pipe(
-            [(4, hy + 6, heart_z + 26 * s), (-18 * s, cy - 28 * s, cz - 22 * s), (-14 * s, cy - 26 * s, arch_z - 12), (-2, cy - 18 * s, arch_z + 2),
-             (14 * s, cy - 2, arch_z + 2), (23 * s, cy + 18 * s, arch_z - 10), (25 * s, sy(cz) - 14 * s, cz - 8 * s),
-             (22 * s, sy(cz - 70) - 20 * s, cz - 70), (12 * s, sy(self.floor) - 26 * s, self.floor), (4, sy(0) - 30 * s, -14)],
+            [
+                (4, hy + 6, heart_z + 26 * s),
+                (-18 * s, cy - 28 * s, cz - 22 * s),
+                (-14 * s, cy - 26 * s, arch_z - 12),
+                (-2, cy - 18 * s, arch_z + 2),
+                (14 * s, cy - 2, arch_z + 2),
+                (23 * s, cy + 18 * s, arch_z - 10),
+                (25 * s, sy(cz) - 14 * s, cz - 8 * s),
+                (22 * s, sy(cz - 70) - 20 * s, cz - 70),
+                (12 * s, sy(self.floor) - 26 * s, self.floor),
+                (4, sy(0) - 30 * s, -14),
+            ],
             [calibre * k for k in (1.2, 1.25, 1.2, 1.05, 1.0, 0.95, 0.92, 0.88, 0.82, 0.8)],
         )
-        cava = self._pipe([(-30 * s, hy + 14 * s, heart_z + 20), (-27 * s, cy - 24 * s, cz - 25), (-25 * s, cy - 22 * s, cz + 22), (-10, cy - 26 * s, cz + 48)], [11 * s, 9.5 * s, 8.5 * s, 7 * s])
-        trunk = self._pipe([(22 * s, hy + 2, heart_z + 30), (24 * s, cy - 34 * s, cz - 34), (20 * s, cy - 18 * s, cz - 18)], [15 * s, 14 * s, 12.5 * s])
+        cava = self._pipe(
+            [
+                (-30 * s, hy + 14 * s, heart_z + 20),
+                (-27 * s, cy - 24 * s, cz - 25),
+                (-25 * s, cy - 22 * s, cz + 22),
+                (-10, cy - 26 * s, cz + 48),
+            ],
+            [11 * s, 9.5 * s, 8.5 * s, 7 * s],
+        )
+        trunk = self._pipe(
+            [(22 * s, hy + 2, heart_z + 30), (24 * s, cy - 34 * s, cz - 34), (20 * s, cy - 18 * s, cz - 18)],
+            [15 * s, 14 * s, 12.5 * s],
+        )
         self.hilum_right = np.array([-46 * s + self.lean[0], cy + 2 * s, cz - 30 * s])
         self.hilum_left = np.array([47 * s + self.lean[0], cy + 10 * s, cz - 20 * s])
-        right_artery = self._pipe([(20 * s, cy - 20 * s, cz - 20), (-14 * s, cy - 13 * s, cz - 21 * s), (-36 * s, cy - 8 * s, cz - 20 * s)], [12 * s, 10.5 * s, 9 * s])
-        left_artery = self._pipe([(20 * s, cy - 18 * s, cz - 18), (34 * s, cy - 2 * s, cz - 6 * s), (42 * s, cy + 12 * s, cz - 12 * s)], [12 * s, 10 * s, 8.5 * s])
-        branches = [self._pipe([(x0 * s, cy - 18 * s + dy, arch_z + 6), (x1 * s, cy - 22 * s + dy, arch_z + 34 * s), (x2 * s, cy - 16 * s, arch_z + 80 * s)], [6 * s, 5 * s, 4.5 * s])
-                    for x0, x1, x2, dy in ((-8, -18, -30, -4), (6, 12, 18, 2), (14, 22, 36, 10))]
-        veins_up = [self._pipe([(-22 * s, cy - 26 * s, cz + 24), (30 * s, cy - 30 * s, cz + 52 * s), (42 * s, cy - 32 * s, cz + 76 * s)], [6.5 * s, 6 * s, 5 * s]),
-                    self._pipe([(-24 * s, cy - 24 * s, cz + 24), (-32 * s, cy - 28 * s, cz + 58 * s), (-44 * s, cy - 32 * s, cz + 78 * s)], [7.5 * s, 6.5 * s, 5.5 * s])]
-        gullet = self._pipe([(2 * s, sy(z) - 25 * s + (4 if z < cz - 60 else 0), z) for z in (0, cz - 70, cz, self.shape[0] + 4)], [8 * s] * 4)
-        windpipe = self._pipe([(0, self._spine_y(self.top) - 42 * s, self.shape[0] + 8), self.carina], [9.5 * s, 9.5 * s])
+        right_artery = self._pipe(
+            [(20 * s, cy - 20 * s, cz - 20), (-14 * s, cy - 13 * s, cz - 21 * s), (-36 * s, cy - 8 * s, cz - 20 * s)],
+            [12 * s, 10.5 * s, 9 * s],
+        )
+        left_artery = self._pipe(
+            [(20 * s, cy - 18 * s, cz - 18), (34 * s, cy - 2 * s, cz - 6 * s), (42 * s, cy + 12 * s, cz - 12 * s)],
+            [12 * s, 10 * s, 8.5 * s],
+        )
+        branches = [
+            self._pipe(
+                [
+                    (x0 * s, cy - 18 * s + dy, arch_z + 6),
+                    (x1 * s, cy - 22 * s + dy, arch_z + 34 * s),
+                    (x2 * s, cy - 16 * s, arch_z + 80 * s),
+                ],
+                [6 * s, 5 * s, 4.5 * s],
+            )
+            for x0, x1, x2, dy in ((-8, -18, -30, -4), (6, 12, 18, 2), (14, 22, 36, 10))
+        ]
+        veins_up = [
+            self._pipe(
+                [
+                    (-22 * s, cy - 26 * s, cz + 24),
+                    (30 * s, cy - 30 * s, cz + 52 * s),
+                    (42 * s, cy - 32 * s, cz + 76 * s),
+                ],
+                [6.5 * s, 6 * s, 5 * s],
+            ),
+            self._pipe(
+                [
+                    (-24 * s, cy - 24 * s, cz + 24),
+                    (-32 * s, cy - 28 * s, cz + 58 * s),
+                    (-44 * s, cy - 32 * s, cz + 78 * s),
+                ],
+                [7.5 * s, 6.5 * s, 5.5 * s],
+            ),
+        ]
+        gullet = self._pipe(
+            [(2 * s, sy(z) - 25 * s + (4 if z < cz - 60 else 0), z) for z in (0, cz - 70, cz, self.shape[0] + 4)],
+            [8 * s] * 4,
+        )
+        windpipe = self._pipe(
+            [(0, self._spine_y(self.top) - 42 * s, self.shape[0] + 8), self.carina], [9.5 * s, 9.5 * s]
+        )
         azygos = self._pipe([(-7 * s, sy(z) - 21 * s, z) for z in (0, cz - 40, cz + 10)], [3.5, 4, 4.5])
         plate_x = draw(-4, 6) + 0 * self.y
         front_y = self._front_y(self.z)
-        plate = np.abs(self.x - plate_x) - draw(1, 4) - draw(8, 22) * np.clip(1 - (self.y - front_y) / draw(18, 40), 0, 1) ** 2
+        plate = (
+            np.abs(self.x - plate_x)
+            - draw(1, 4)
+            - draw(8, 22) * np.clip(1 - (self.y - front_y) / draw(18, 40), 0, 1) ** 2
+        )
         plate = plate + 1.5 * self._noise(30)
         plate = np.maximum(plate, self.y - (cy - 20 * s))
         inlet = self._blob((0, self._spine_y(self.top) - 44 * s, self.top + 8), (38 * s, 36 * s, 46 * s))
         self.plate_x = float(np.asarray(plate_x).flat[0])
         fat_heart = heart - draw(2, 7)
-        pad = np.minimum(self._blob((-34 * s, front + 22, self.dome + 6), (22, 20, 20)), self._blob((62 * s, front + 26, self.dome - 4), (24, 20, 20)))
+        pad = np.minimum(
+            self._blob((-34 * s, front + 22, self.dome + 6), (22, 20, 20)),
+            self._blob((62 * s, front + 26, self.dome - 4), (24, 20, 20)),
+        )
         canal = self._pipe([(0, sy(z) + 24 * s, z) for z in zs], [19 * s] * len(zs))
         self.mediastinum = smooth_union(spine - 3, canal, 6)
-        for shape, width in ((fat_heart, 8), (behind, 14), (atrium - 2, 10), (aorta - 2, 6), (cava - 2, 6), (trunk - 2, 8), (right_artery - 1.5, 6), (left_artery - 1.5, 6),
-                             (gullet - 2, 8), (windpipe - 4, 8), (azygos - 1, 6), (plate, 10), (inlet, 10), (pad, 12), *((b - 3, 8) for b in branches), *((b - 3, 8) for b in veins_up)):
+        for shape, width in (
+            (fat_heart, 8),
+            (behind, 14),
+            (atrium - 2, 10),
+            (aorta - 2, 6),
+            (cava - 2, 6),
+            (trunk - 2, 8),
+            (right_artery - 1.5, 6),
+            (left_artery - 1.5, 6),
+            (gullet - 2, 8),
+            (windpipe - 4, 8),
+            (azygos - 1, 6),
+            (plate, 10),
+            (inlet, 10),
+            (pad, 12),
+            *((b - 3, 8) for b in branches),
+            *((b - 3, 8) for b in veins_up),
+        ):
             self.mediastinum = smooth_union(self.mediastinum, shape, width)
         noisy = self._noise(14)
         self.parts += [(gullet + 0.4 * noisy, 35.0), (azygos, 0.8 * blood + 8)]
         self.parts += [(heart + 2, 55.0 + 0.25 * (blood - 40)), (atrium, blood)]
         self.parts += [(np.maximum(heart + 12, -(np.abs(self.x - 0.4 * (self.z - heart_z) - 16) - 4.0)), blood)]
-        self.parts += [(shape, blood) for shape in (cava, trunk, right_artery, left_artery, aorta, *branches, *veins_up)]
+        self.parts += [
+            (shape, blood) for shape in (cava, trunk, right_artery, left_artery, aorta, *branches, *veins_up)
+        ]
         self._add_nodes()
         self._add_thyroid()
         self.windpipe = windpipe
@@ -347,13 +450,20 @@ class _Drawing:
         up = np.clip((self.z - start) / tall, 0, 1.5)
         middle = apex_y + (self._back_y(self.z) + self._front_y(self.z)) / 4 - apex_y / 2
         domes = [
-            (np.abs((self.x - side * 0.47 * wide) / (0.62 * wide)) ** 2.1 + np.abs((self.y - middle) / (1.2 * deep)) ** 2.1 + up**draw(1.9, 2.3)) ** (1 / 2.1)
+            (
+                np.abs((self.x - side * 0.47 * wide) / (0.62 * wide)) ** 2.1
+                + np.abs((self.y - middle) / (1.2 * deep)) ** 2.1
+                + up ** draw(1.9, 2.3)
+            )
+            ** (1 / 2.1)
             for side in (-1, 1)
         ]
         roof = np.where(up > 0, (np.minimum(*domes) - 1) * 0.8 * tall, -_FAR).astype(np.float32)
         self.shell = np.maximum(self.cavity, roof)
         self.floor_map = self._diaphragm()
-        below = (self.floor_map[None] - self.z) / np.sqrt(1 + np.minimum(sum(g**2 for g in np.gradient(self.floor_map, _STEP)), 6))[None]
+        below = (self.floor_map[None] - self.z) / np.sqrt(
+            1 + np.minimum(sum(g**2 for g in np.gradient(self.floor_map, _STEP)), 6)
+        )[None]
         self.below = np.asarray(below, np.float32)
         lung = np.maximum(self.shell, below)
         lung = np.maximum(lung, -self.mediastinum)
@@ -417,7 +527,12 @@ class _Drawing:
         o, draw = self.options, self.generator.uniform
         size = draw(0, 1) if self.generator.random() < 0.5 else 0.0
         z = self.floor + 0.42 * o.height
-        both = [self._blob((side * 0.6 * o.half_width, float(self._front_y(z)) + 8, z), (64, 40 + 30 * size + 0.8 * o.fat, 66)) for side in (-1, 1)]
+        both = [
+            self._blob(
+                (side * 0.6 * o.half_width, float(self._front_y(z)) + 8, z), (64, 40 + 30 * size + 0.8 * o.fat, 66)
+            )
+            for side in (-1, 1)
+        ]
         return np.asarray(np.minimum(*both) if size else np.full(self.coarse.shape, _FAR), np.float32)
 
     def _draw_abdomen(self, hu: Field, inside: Mask) -> None:
@@ -426,7 +541,9 @@ class _Drawing:
         below = inside & (self.below > 1.5)
         hu[below & (self.below < 4)] = 45
         noise = self._noise(25)
-        liver = below & (self.below > 3) & (self.x < 30 + 12 * noise - 0.2 * self.y) & (self.y < self._back_y(self.z) - 12)
+        liver = (
+            below & (self.below > 3) & (self.x < 30 + 12 * noise - 0.2 * self.y) & (self.y < self._back_y(self.z) - 12)
+        )
         hu[liver] = draw(45, 65) + enhanced
         spleen = self._blob((0.66 * o.half_width, 0.4 * o.half_depth, self.dome - 44), (32, 46, 42))
         hu[below & (self.below > 3) & (spleen < 0)] = 48 + enhanced
@@ -434,7 +551,11 @@ class _Drawing:
         stomach = below & (self.below > 4) & (self._blob(place, (40, 46, 32)) < 2 * noise)
         hu[stomach] = 20
         level = place[1] + (draw(-18, 12) if not o.is_prone else -draw(-18, 12))
-        hu[stomach & ((self.y > level) if o.is_prone else (self.y < level)) & (self._blob(place, (37, 43, 29)) < 2 * noise)] = -980
+        hu[
+            stomach
+            & ((self.y > level) if o.is_prone else (self.y < level))
+            & (self._blob(place, (37, 43, 29)) < 2 * noise)
+        ] = -980
         colon = self._blob((0.72 * o.half_width, -0.45 * o.half_depth, self.dome - 58), (24, 24, 24))
         hu[below & (colon < 0) & (self.below > 4)] = 30
         hu[below & (colon < -3) & (self.below > 4)] = -960
@@ -465,14 +586,23 @@ class _Drawing:
         self.distance[near] = np.maximum(self.distance[near], 2.4 - self.bone[near])
         marrow = self.generator.uniform(120, 260)
         cortex = self.generator.uniform(500, 850)
-        for field, inner, outer in ((self.gristle, self.generator.uniform(70, 110), 100 + 500 * self.options.age * self.generator.random()), (self.bone, marrow, cortex)):
+        for field, inner, outer in (
+            (self.gristle, self.generator.uniform(70, 110), 100 + 500 * self.options.age * self.generator.random()),
+            (self.bone, marrow, cortex),
+        ):
             touched = field < 0.5
             depth = field[touched]
             value = np.where(depth < -1.6, inner, outer)
             part = np.clip(0.5 - depth, 0, 1)
             self.hu[touched] = self.hu[touched] * (1 - part) + value * part
 
-    def _bar(self, field: Field, points: Sequence[Sequence[float]] | Points, radius: Sequence[float], squash: Point = (1, 1, 1)) -> None:
+    def _bar(
+        self,
+        field: Field,
+        points: Sequence[Sequence[float]] | Points,
+        radius: Sequence[float],
+        squash: Point = (1, 1, 1),
+    ) -> None:
         """Lower `field` to the distance from a bent bar. `squash` (z, y, x) above 1 makes it thinner along that axis."""
         line = self._index(points)
         for first, last, reach in zip(line[:-1], line[1:], radius, strict=False):
@@ -555,9 +685,17 @@ class _Drawing:
             self._bar(self.bone, line + np.array([0, 0, shift], np.float32), [3.3] * len(line))
         if number < 10:
             end = line[-1]
-            target_z = float(np.clip(end[2] + (18 if number > 2 else 2) + (number - 4) * 3, self._sternum()[1] - 6, self._sternum()[0]))
+            target_z = float(
+                np.clip(
+                    end[2] + (18 if number > 2 else 2) + (number - 4) * 3, self._sternum()[1] - 6, self._sternum()[0]
+                )
+            )
             goal = (side * 16 * self.scale, float(self._front_y(target_z)) - 2, target_z)
-            middle = ((end[0] + goal[0]) / 2 + side * 6, min(float(end[1]), goal[1]) - 2, (float(end[2]) + target_z) / 2 - 8)
+            middle = (
+                (end[0] + goal[0]) / 2 + side * 6,
+                min(float(end[1]), goal[1]) - 2,
+                (float(end[2]) + target_z) / 2 - 8,
+            )
             self._bar(self.gristle, [tuple(end), middle, goal], [6.0, 5.5])
         if number < 11:
             self._note("rib_end", line[-1], 9)
@@ -590,12 +728,24 @@ class _Drawing:
         high = self._sternum()[0]
         for side in (-1, 1):
             y = float(self._front_y(high))
-            self._bar(self.bone, [(side * 18, y - 6, high + 4), (side * 55 * s, y - 4, high + 14), (side * 95 * s, y + 22, high + 26), (side * 135 * s, y + 40, high + 34)], [6.5, 5.5, 5.5])
+            self._bar(
+                self.bone,
+                [
+                    (side * 18, y - 6, high + 4),
+                    (side * 55 * s, y - 4, high + 14),
+                    (side * 95 * s, y + 22, high + 26),
+                    (side * 135 * s, y + 40, high + 34),
+                ],
+                [6.5, 5.5, 5.5],
+            )
             turn = draw(-0.1, 0.1)
             for z in np.arange(self.top - 0.55 * o.height, min(self.top - 5, self.shape[0]), 2.0):
                 part = (z - self.top + 0.55 * o.height) / (0.5 * o.height)
                 inner, outer = 0.62 - 0.1 * part + turn, 0.75 + 0.75 * min(part, 1) + turn
-                blade = [self._wall_point(float(a), min(z, self.top - 25), 20 + 6 * float(a - inner)) for a in np.linspace(inner, outer, 8)]
+                blade = [
+                    self._wall_point(float(a), min(z, self.top - 25), 20 + 6 * float(a - inner))
+                    for a in np.linspace(inner, outer, 8)
+                ]
                 line = [(side * p[0], p[1], z) for p in blade]
                 self._bar(self.bone, line, [1.9] * 6 + [4.0])
 
@@ -606,7 +756,13 @@ class _Drawing:
         inner = (self.lung < 6).any(axis=0)
         rows, columns = np.flatnonzero(inner.any(axis=1)), np.flatnonzero(inner.any(axis=0))
         y, x = (slice(int(max(found[0] - 2, 0)), int(found[-1] + 4)) for found in (rows, columns))
-        fine = (slice(None), *(slice(2 * part.start, min(2 * part.stop - 2, side)) for part, side in ((y, self.shape[1]), (x, self.shape[2]))))
+        fine = (
+            slice(None),
+            *(
+                slice(2 * part.start, min(2 * part.stop - 2, side))
+                for part, side in ((y, self.shape[1]), (x, self.shape[2]))
+            ),
+        )
         self.whole, self.whole_origin, self.corner = self.hu, self.origin, (0, 2 * y.start, 2 * x.start)
         self.window = fine
         self.hu, self.distance = self.hu[fine], np.ascontiguousarray(self.distance[fine])
@@ -615,8 +771,10 @@ class _Drawing:
         self.lung = self.lung[:, y, x]
         self.coarse = Grid(self.origin, self.lung.shape, _STEP)
         self.x, self.y, self.z = self.coarse.axes()
-        self.hard = [HardNegative(h.kind, (h.center[0], h.center[1] - 2 * y.start, h.center[2] - 2 * x.start), h.radius_mm) for h in self.hard]
-
+        self.hard = [
+            HardNegative(h.kind, (h.center[0], h.center[1] - 2 * y.start, h.center[2] - 2 * x.start), h.radius_mm)
+            for h in self.hard
+        ]
 
     def _draw_lungs(self) -> None:
         """Parenchyma, fissures and what is wrong with it."""
@@ -647,7 +805,9 @@ class _Drawing:
 
     def _grain(self, sd: float) -> Field:
         """Texture of the size of the secondary lobules' walls, repeated from one block."""
-        block = ndimage.gaussian_filter(self.generator.standard_normal((96, 96, 96)).astype(np.float32), 1.0, mode="wrap")
+        block = ndimage.gaussian_filter(
+            self.generator.standard_normal((96, 96, 96)).astype(np.float32), 1.0, mode="wrap"
+        )
         block *= sd / block.std()
         times = [-(-side // 96) for side in self.shape]
         return np.tile(block, times)[: self.shape[0], : self.shape[1], : self.shape[2]]
@@ -660,7 +820,9 @@ class _Drawing:
             if box is None:
                 continue
             x, y, z = self._axes(box)
-            blob = np.sqrt(((x - center[0] + way * 4) / 11) ** 2 + ((y - center[1]) / 10) ** 2 + ((z - center[2]) / 18) ** 2)
+            blob = np.sqrt(
+                ((x - center[0] + way * 4) / 11) ** 2 + ((y - center[1]) / 10) ** 2 + ((z - center[2]) / 18) ** 2
+            )
             self.distance[box] = np.maximum(self.distance[box], (1 - blob) * 10 * s)
 
     def _drop_crumbs(self) -> None:
@@ -684,7 +846,12 @@ class _Drawing:
         right = self.lungs == RIGHT
         oblique = [self._sheet_height(side) for side in (-1, 1)]
         level = self.hilum_right[2] + draw(-2, 8)
-        flat = level + 0.04 * (y[0] + 40) + 0.0016 * (x[0] + 70) ** 2 + 4 * smooth_noise(self.generator, (self.shape[1], self.shape[2]), 60)
+        flat = (
+            level
+            + 0.04 * (y[0] + 40)
+            + 0.0016 * (x[0] + 70) ** 2
+            + 4 * smooth_noise(self.generator, (self.shape[1], self.shape[2]), 60)
+        )
         self.lobes[right] = RLL
         above = z > oblique[0]
         upper = right & above
@@ -719,7 +886,11 @@ class _Drawing:
         for _ in range(self.options.hazes):
             at = self._somewhere(10)
             size = self.generator.uniform(8, 22)
-            field += self.generator.uniform(40, 140) * np.exp(-((self._blob(at, (size,) * 3) / size + 1) ** 2) * 1.5) * (1 + 0.5 * self._noise(7))
+            field += (
+                self.generator.uniform(40, 140)
+                * np.exp(-((self._blob(at, (size,) * 3) / size + 1) ** 2) * 1.5)
+                * (1 + 0.5 * self._noise(7))
+            )
             if size < 14:
                 self._note("haze", at, size)
         return field
@@ -733,7 +904,12 @@ class _Drawing:
         zyx = self._lung_voxels(count, upper=0.7)
         radius = self.generator.gamma(3, 0.9, count) + 0.8
         for (k, j, i), reach in zip(zyx.astype(np.float32), radius, strict=True):
-            found = distance_to_piece(self.shape, np.array([k, j, i], np.float32), np.array([k, j, i + 0.8 * reach], np.float32), float(reach) + 2)
+            found = distance_to_piece(
+                self.shape,
+                np.array([k, j, i], np.float32),
+                np.array([k, j, i + 0.8 * reach], np.float32),
+                float(reach) + 2,
+            )
             if found is not None:
                 box, distance = found
                 part = np.clip((reach - distance) / 2 + 0.5, 0, 1) * (0.5 + 0.5 * amount)
@@ -781,18 +957,30 @@ class _Drawing:
         """Where the arteries of the five lobes begin."""
         s = self.scale
         right, left = self.hilum_right, self.hilum_left
-        return np.array([
-            right + np.array([-4, -4, 16]) * s, right + np.array([-8, -12, -12]) * s, right + np.array([-6, 4, -18]) * s,
-            left + np.array([4, -8, 8]) * s, left + np.array([4, 4, -18]) * s,
-        ], np.float32)
+        return np.array(
+            [
+                right + np.array([-4, -4, 16]) * s,
+                right + np.array([-8, -12, -12]) * s,
+                right + np.array([-6, 4, -18]) * s,
+                left + np.array([4, -8, 8]) * s,
+                left + np.array([4, 4, -18]) * s,
+            ],
+            np.float32,
+        )
 
     def _vein_roots(self) -> Points:
         s = self.scale
         right, left = self.hilum_right, self.hilum_left
-        return np.array([
-            right + np.array([-2, -16, 2]) * s, right + np.array([-4, -18, -20]) * s, right + np.array([2, 2, -38]) * s,
-            left + np.array([0, -18, -4]) * s, left + np.array([-4, -4, -38]) * s,
-        ], np.float32)
+        return np.array(
+            [
+                right + np.array([-2, -16, 2]) * s,
+                right + np.array([-4, -18, -20]) * s,
+                right + np.array([2, 2, -38]) * s,
+                left + np.array([0, -18, -4]) * s,
+                left + np.array([-4, -4, -38]) * s,
+            ],
+            np.float32,
+        )
 
     def _grown(self, roots: Points, depth_mm: float) -> Tree:
         litres = float((self.lungs[::4, ::4, ::4] > 0).sum()) * 64 / 1000
@@ -802,7 +990,9 @@ class _Drawing:
         return joined([grow(roots[k - 1], points[lobe == k], self.generator) for k in np.unique(lobe) if k])
 
     def _draw_tree(self, field: Field, tree: Tree, terminal_mm: float) -> None:
-        radius = tree.radius(terminal_mm) * self.generator.normal(1, 0.08, len(tree.start)).clip(0.8, 1.2).astype(np.float32)
+        radius = tree.radius(terminal_mm) * self.generator.normal(1, 0.08, len(tree.start)).clip(0.8, 1.2).astype(
+            np.float32
+        )
         line = self._index(curve(tree, 4, 0.05, self.generator))
         thin = radius < 1.1
         first, last = line[:, :-1], line[:, 1:]
@@ -821,7 +1011,9 @@ class _Drawing:
     def _note_crossings(self, arteries: Tree, veins: Tree) -> None:
         """Where an artery touches a vein."""
         thick = self.options.terminal_radius * 2.2
-        first, second = (np.flatnonzero(tree.radius(self.options.terminal_radius) > thick) for tree in (arteries, veins))
+        first, second = (
+            np.flatnonzero(tree.radius(self.options.terminal_radius) > thick) for tree in (arteries, veins)
+        )
         middle = (veins.start[second] + veins.end[second]) / 2
         near, which = cKDTree(middle).query((arteries.start[first] + arteries.end[first]) / 2)
         for k in self.generator.permutation(np.flatnonzero(near < 4.0))[:60]:
@@ -836,9 +1028,14 @@ class _Drawing:
         middle_right = np.array([-34 * s + cx, cy + 1, cz - 38 * s])
         split_left = np.array([38 * s + cx, cy + 8 * s, cz - 30 * s])
         main = [
-            ([self.carina, split_right], 6.8), ([split_right, roots[0]], 4.5), ([split_right, middle_right], 5.2),
-            ([middle_right, roots[1]], 3.6), ([middle_right, roots[2]], 4.6), ([self.carina, split_left], 6.2),
-            ([split_left, roots[3]], 4.6), ([split_left, roots[4]], 4.6),
+            ([self.carina, split_right], 6.8),
+            ([split_right, roots[0]], 4.5),
+            ([split_right, middle_right], 5.2),
+            ([middle_right, roots[1]], 3.6),
+            ([middle_right, roots[2]], 4.6),
+            ([self.carina, split_left], 6.2),
+            ([split_left, roots[3]], 4.6),
+            ([split_left, roots[4]], 4.6),
             ([(0, self._spine_y(self.top) - 42 * s, self.shape[0] + 8), self.carina], 8.5),
         ]
         for points, reach in main:
@@ -855,7 +1052,11 @@ class _Drawing:
             end = tree.end[k] + shift[k]
             joint[int(k)] = end
             bronchus = float(radius[k]) * 0.85
-            self._tube(np.stack([start, (start + end) / 2 + self.generator.normal(0, 0.6, 3), end]).astype(np.float32), bronchus, 0.3 + 0.12 * bronchus)
+            self._tube(
+                np.stack([start, (start + end) / 2 + self.generator.normal(0, 0.6, 3), end]).astype(np.float32),
+                bronchus,
+                0.3 + 0.12 * bronchus,
+            )
             if radius[k] > 1.2 and self.generator.random() < 0.05:
                 self._note("airway", (start + end) / 2, float(radius[k]) + 1)
         candidates = shown[radius[shown] < 2.2]
@@ -893,10 +1094,18 @@ class _Drawing:
         begin_left = np.array([40 * s, cy + 10 * s, cz - 11 * s])
         atrium_right, atrium_left = np.array([-22 * s, cy + 2, cz - 50 * s]), np.array([30 * s, cy + 4, cz - 48 * s])
         pieces = [
-            (begin, interlobar, 7.5), (begin, arteries[0], 5.5), (interlobar, arteries[1], 4.0), (interlobar, arteries[2], 6.5),
-            (begin_left, trunk, 7.5), (trunk, arteries[3], 5.2), (trunk, arteries[4], 6.0),
-            (atrium_right, veins[0], 6.0), (atrium_right, veins[1], 4.0), (atrium_right, veins[2], 6.0),
-            (atrium_left, veins[3], 6.0), (atrium_left, veins[4], 6.0),
+            (begin, interlobar, 7.5),
+            (begin, arteries[0], 5.5),
+            (interlobar, arteries[1], 4.0),
+            (interlobar, arteries[2], 6.5),
+            (begin_left, trunk, 7.5),
+            (trunk, arteries[3], 5.2),
+            (trunk, arteries[4], 6.0),
+            (atrium_right, veins[0], 6.0),
+            (atrium_right, veins[1], 4.0),
+            (atrium_right, veins[2], 6.0),
+            (atrium_left, veins[3], 6.0),
+            (atrium_left, veins[4], 6.0),
         ]
         for first, last, reach in pieces:
             draw_thick(vessel, self._index([first]), self._index([last]), np.array([reach * s], np.float32))
@@ -932,7 +1141,9 @@ class _Drawing:
         a, b, c = self.heart_middle
         far = np.sqrt(((x - a) / 75) ** 2 + ((y - b) / 62) ** 2 + ((z - c) / 58) ** 2)
         weight = np.clip((1.15 - far) / 0.3, 0, 1)
-        blurred = ndimage.gaussian_filter(hu[box], (0.5 * self.options.cardiac_blur,) + (self.options.cardiac_blur,) * 2, truncate=2.5)
+        blurred = ndimage.gaussian_filter(
+            hu[box], (0.5 * self.options.cardiac_blur,) + (self.options.cardiac_blur,) * 2, truncate=2.5
+        )
         hu[box] += weight * (blurred - hu[box])
 
     def _hilar(self) -> Mask:
@@ -965,10 +1176,16 @@ class _Drawing:
             spot = np.array([k, j, i], np.float32)
             for _step in range(12):
                 a, b, c = np.clip(np.rint(spot).astype(int), 3, np.array(self.shape) - 4)
-                slope = np.array([
-                    self.distance[a + 2, b, c] - self.distance[a - 2, b, c], self.distance[a, b + 2, c] - self.distance[a, b - 2, c],
-                    self.distance[a, b, c + 2] - self.distance[a, b, c - 2],
-                ]) / 4
+                slope = (
+                    np.array(
+                        [
+                            self.distance[a + 2, b, c] - self.distance[a - 2, b, c],
+                            self.distance[a, b + 2, c] - self.distance[a, b - 2, c],
+                            self.distance[a, b, c + 2] - self.distance[a, b, c - 2],
+                        ]
+                    )
+                    / 4
+                )
                 spot = spot - float(self.distance[a, b, c]) * slope / max(float(slope @ slope), 0.1) * 0.7
                 spot = np.clip(spot, 3, np.array(self.shape) - 4)
             a, b, c = np.rint(spot).astype(int)
@@ -1018,7 +1235,11 @@ class _Drawing:
         normal /= np.linalg.norm(normal)
         high = (z - at[0]) * normal[0] + (y - at[1]) * normal[1] + (x - at[2]) * normal[2]
         out = np.sqrt((y - at[1]) ** 2 + (x - at[2]) ** 2 / draw(0.3, 1))
-        part = np.clip(draw(0.5, 1.6) + 0.5 - np.abs(high), 0, 1) * np.clip(draw(10, 20) - out, 0, 1) * (self.lungs[box] > 0)
+        part = (
+            np.clip(draw(0.5, 1.6) + 0.5 - np.abs(high), 0, 1)
+            * np.clip(draw(10, 20) - out, 0, 1)
+            * (self.lungs[box] > 0)
+        )
         hu[box] += part * np.maximum(draw(-300, 0) - hu[box], 0)
         self._note_index("atelectasis", at, 10)
 
@@ -1079,6 +1300,12 @@ class _Drawing:
         fissure = (self.sheet > 0.3) & inside
 
         return Chest(
-            hu, whole(self.lungs, np.uint8), whole(self.lobes, np.uint8), whole(vessel, np.uint8), whole(fissure, np.bool_),
-            self.whole_origin, tuple(hard), self.options,
+            hu,
+            whole(self.lungs, np.uint8),
+            whole(self.lobes, np.uint8),
+            whole(vessel, np.uint8),
+            whole(fissure, np.bool_),
+            self.whole_origin,
+            tuple(hard),
+            self.options,
         )

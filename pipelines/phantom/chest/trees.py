@@ -106,7 +106,9 @@ def _tree(place: Points, parent: Counts) -> Tree:
     own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-3)
     leads = (heavy[above] == np.arange(1, len(parent)))[:, None]
     leaving = np.where(leads, tangent[above], 0.35 * tangent[above] + 0.65 * own)
-    return Tree(place[above], place[1:], above - 1, terminals[1:], leaving.astype(np.float32), tangent[1:].astype(np.float32))
+    return Tree(
+        place[above], place[1:], above - 1, terminals[1:], leaving.astype(np.float32), tangent[1:].astype(np.float32)
+    )
 
 
 def joined(trees: Sequence[Tree]) -> Tree:
@@ -114,9 +116,12 @@ def joined(trees: Sequence[Tree]) -> Tree:
     offsets = np.cumsum([0, *(len(tree.start) for tree in trees[:-1])])
     parent = [np.where(tree.parent >= 0, tree.parent + offset, -1) for tree, offset in zip(trees, offsets, strict=True)]
     return Tree(
-        np.concatenate([tree.start for tree in trees]), np.concatenate([tree.end for tree in trees]),
-        np.concatenate(parent), np.concatenate([tree.terminals for tree in trees]),
-        np.concatenate([tree.leaving for tree in trees]), np.concatenate([tree.arriving for tree in trees]),
+        np.concatenate([tree.start for tree in trees]),
+        np.concatenate([tree.end for tree in trees]),
+        np.concatenate(parent),
+        np.concatenate([tree.terminals for tree in trees]),
+        np.concatenate([tree.leaving for tree in trees]),
+        np.concatenate([tree.arriving for tree in trees]),
     )
 
 
@@ -127,7 +132,11 @@ def curve(tree: Tree, steps: int, bend: float, generator: np.random.Generator) -
     t = np.linspace(0, 1, steps + 1, dtype=np.float32)[None, :, None]
     sway = generator.normal(0, bend, chord.shape).astype(np.float32) * length
     line = tree.start[:, None] + chord[:, None] * (3 * t**2 - 2 * t**3)
-    line = line + (tree.leaving * length)[:, None] * (t**3 - 2 * t**2 + t) + (tree.arriving * length)[:, None] * (t**3 - t**2)
+    line = (
+        line
+        + (tree.leaving * length)[:, None] * (t**3 - 2 * t**2 + t)
+        + (tree.arriving * length)[:, None] * (t**3 - t**2)
+    )
     return np.asarray(line + sway[:, None] * np.sin(np.pi * t), np.float32)
 
 
