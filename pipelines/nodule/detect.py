@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy import ndimage
 
 from pipelines.geometry import Floats
 from pipelines.nodule.views import cut, normalized, two_views
+from pipelines.reasons import refuse
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     from pipelines.nodule.prepare import Prepared
 
+ARCHITECTURE = "nodule3d"
+NETWORKS = ("candidates", "reduction")
 STRIDE = 2
 LONGEST_CORE = 224
 """Voxels of a window's side that are kept; longer boxes are split evenly."""
@@ -231,3 +235,21 @@ def ready(candidates: nn.Module, reduction: nn.Module, calibration: Calibration,
         for network in (candidates, reduction)
     ]
     return Detector(placed[0], placed[1], calibration, multiplies_bf16(device), device)
+
+
+def load_detector(weights_path: Path, manifest: Mapping[str, Any], device: torch.device) -> Detector:
+    """The detector of a verified weights file and its manifest. Refuses (`model.unverified`) another architecture."""
+    if manifest["architecture"]["name"] != ARCHITECTURE:
+        raise refuse("model.unverified", model=str(manifest["name"]))
+    from safetensors.torch import load_file  # noqa: PLC0415  heavy: only where a network runs
+
+    held = load_file(weights_path)
+    networks = build(manifest["architecture"]["arguments"])
+    for name, network in zip(NETWORKS, networks, strict=True):
+        mine = {key.removeprefix(f"{name}."): value for key, value in held.items() if key.startswith(f"{name}.")}
+        network.load_state_dict(
+            {key: value.float() if value.is_floating_point() else value for key, value in mine.items()}
+        )
+    numbers = manifest["calibration"]
+    calibration = Calibration(numbers["candidate"], numbers["reduction"], numbers["offset"])
+    return ready(*networks, calibration, device)

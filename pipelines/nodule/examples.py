@@ -130,7 +130,7 @@ def make_scene(library: Library, recipe: Recipe, generator: np.random.Generator)
         for _ in range(min(recipe.most, 1 + generator.poisson(0.5 if recipe.most <= 3 else recipe.most / 2))):
             add_nodule(canvas, library.patches, generator, made, real=recipe.real, masses=recipe.masses)
     for _ in range(generator.integers(0, 4) if library.patches else 0):
-        _add_piece(canvas, library.patches, generator, made)
+        add_piece(canvas, library.patches, generator, made)
     image = show(canvas, Scanner.random(generator), generator)
     return Scene(np.rint(np.clip(image, -1024, 3000)).astype(np.int16), tuple(made), canvas.lungs > 0)
 
@@ -168,7 +168,7 @@ def add_nodule(
         made.append(painted)
 
 
-def _add_piece(
+def add_piece(
     canvas: Canvas, patches: Sequence[Patch], generator: np.random.Generator, made: Sequence[PaintedNodule]
 ) -> None:
     """Set a piece of real lung that holds no nodule, clear of the nodules."""
@@ -205,18 +205,35 @@ def canvas_of(background: Background, box: tuple[slice, ...]) -> Canvas:
     )
 
 
-def show(canvas: Canvas, scanner: Scanner, generator: np.random.Generator) -> Image:
-    """The scanner's picture of a canvas, back on its 1 mm grid. Noise that implants brought is not added again."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Acquired:
+    """A scan of a canvas: `hu` `[slice, y, x]` with pixels of 1 mm, and at which z index each slice lies."""
+
+    hu: Image
+    height: NDArray[np.float64]
+
+
+def acquire(canvas: Canvas, scanner: Scanner, generator: np.random.Generator) -> Acquired:
+    """The scanner's slices of a canvas. Noise that implants brought is not added again."""
     seen = ndimage.gaussian_filter(canvas.hu, (0, scanner.point_spread_mm, scanner.point_spread_mm), truncate=3)
     if scanner.sharpening:
         bounded = np.clip(seen, -1000, 300)
         seen = seen + scanner.sharpening * (bounded - ndimage.gaussian_filter(bounded, (0, 1.0, 1.0), truncate=3))
-    slices, between = _slices(canvas.hu.shape[0], scanner, generator)
-    brought = canvas.noise
-    level = max(scanner.noise_hu, 0.8 * float(np.sqrt(brought.max(initial=0))))
-    noise = _grain(generator, (len(slices), *canvas.hu.shape[1:]), scanner)
-    seen = np.tensordot(between @ slices, seen, (1, 0)) + _add(level, brought) * np.tensordot(between, noise, (1, 0))
-    return np.asarray(seen, np.float32)
+    height = _heights(canvas.hu.shape[0], scanner, generator)
+    slices = _averages(height, canvas.hu.shape[0], scanner)
+    level = max(scanner.noise_hu, 0.8 * float(np.sqrt(canvas.noise.max(initial=0))))
+    brought = np.tensordot(slices, canvas.noise, (1, 0))
+    noise = _add(level, brought) * _grain(generator, brought.shape, scanner)
+    return Acquired(np.asarray(np.tensordot(slices, seen, (1, 0)) + noise, np.float32), height)
+
+
+def show(canvas: Canvas, scanner: Scanner, generator: np.random.Generator) -> Image:
+    """The scanner's picture of a canvas, back on its 1 mm grid."""
+    acquired = acquire(canvas, scanner, generator)
+    distance = np.abs(np.arange(canvas.hu.shape[0])[:, None] - acquired.height) / max(scanner.step_mm, 1.0)
+    between = np.maximum(1 - distance, 0)
+    between /= between.sum(axis=1, keepdims=True)
+    return np.asarray(np.tensordot(between.astype(np.float32), acquired.hu, (1, 0)), np.float32)
 
 
 def _add(level: float, brought: Image) -> Image:
@@ -224,19 +241,20 @@ def _add(level: float, brought: Image) -> Image:
     return np.asarray(np.sqrt(np.maximum(np.float32(level**2) - brought, 0)), np.float32)
 
 
-def _slices(depth: int, scanner: Scanner, generator: np.random.Generator) -> tuple[Image, Image]:
-    """Matrices: from voxels to slices (means over the thickness), and from slices back to voxels (linear)."""
-    heights = np.arange(-generator.random() * scanner.step_mm, depth - 1 + scanner.step_mm, scanner.step_mm)
+def _heights(depth: int, scanner: Scanner, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Where slices lie that cover all voxels."""
+    return np.arange(-generator.random() * scanner.step_mm, depth - 1 + scanner.step_mm, scanner.step_mm)
+
+
+def _averages(height: NDArray[np.float64], depth: int, scanner: Scanner) -> Image:
+    """The matrix `[slice, voxel]` of means over the slice thickness."""
     voxels = np.arange(depth)
-    overlap = np.minimum(voxels + 0.5, heights[:, None] + scanner.slice_mm / 2) - np.maximum(
-        voxels - 0.5, heights[:, None] - scanner.slice_mm / 2
-    )
+    half = scanner.slice_mm / 2
+    overlap = np.minimum(voxels + 0.5, height[:, None] + half) - np.maximum(voxels - 0.5, height[:, None] - half)
     weight = np.maximum(overlap, 0)
-    weight[weight.sum(axis=1) < 1e-3, 0] = 1
-    slices = weight / weight.sum(axis=1, keepdims=True)
-    distance = np.abs(voxels[:, None] - heights) / max(scanner.step_mm, 1.0)
-    between = np.maximum(1 - distance, 0)
-    return slices.astype(np.float32), (between / between.sum(axis=1, keepdims=True)).astype(np.float32)
+    outside = weight.sum(axis=1) < 1e-3
+    weight[outside, np.where(height[outside] < 0, 0, depth - 1)] = 1
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True), np.float32)
 
 
 def _grain(generator: np.random.Generator, shape: tuple[int, ...], scanner: Scanner) -> Image:

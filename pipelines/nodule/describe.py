@@ -1,0 +1,213 @@
+"""From outlined regions to findings: measured, characterised, placed in the lung, and categorised."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from pipelines import codes
+from pipelines.codes import Code
+from pipelines.findings import Finding, Measurement, Region, Side
+from pipelines.nodule.character import Character, Characterizer
+from pipelines.nodule.lung_rads import Category, Composition, Earlier, NoduleFacts, Position, categorize, mean_diameter
+from pipelines.nodule.lungs import LEFT, Lungs, Third
+from pipelines.nodule.measure import Measures, measure
+from pipelines.uids import derived_uid
+from pipelines.volume import Volume
+
+Name = TypeVar("Name")
+
+COMPOSITIONS: Mapping[Composition, Code] = {
+    "solid": codes.SOLID,
+    "part_solid": codes.PART_SOLID,
+    "ground_glass": codes.GROUND_GLASS,
+}
+CALCIFICATIONS: Mapping[str, Code] = {
+    "none": codes.NON_CALCIFIED,
+    "diffuse": codes.CALCIFIED_DIFFUSE,
+    "central": codes.CALCIFIED_CENTRAL,
+    "laminated": codes.CALCIFIED_LAMINATED,
+    "popcorn": codes.CALCIFIED_POPCORN,
+    "eccentric": codes.CALCIFIED_ECCENTRIC,
+}
+POSITIONS: Mapping[Position, Code] = {
+    "intrapulmonary": codes.INTRAPULMONARY,
+    "juxtapleural": codes.JUXTAPLEURAL,
+    "perifissural": codes.PERIFISSURAL,
+}
+THIRDS: Mapping[Third, Code] = {
+    "upper": codes.UPPER_THIRD,
+    "middle": codes.MIDDLE_THIRD,
+    "lower": codes.LOWER_THIRD,
+}
+AT_PLEURA_MM = 1.5
+"""Nearer than this to the lung's surface a nodule touches the pleura: the mask of the lungs has voxels of 2 mm."""
+SAME_NODULE = 0.3
+"""Part of the smaller of two regions from which on they are one nodule."""
+
+
+def describe(
+    volume: Volume,
+    lungs: Lungs,
+    regions: Sequence[Region],
+    certainties: Sequence[float],
+    characterizer: Characterizer,
+    *,
+    model_sha256: str,
+) -> tuple[Finding, ...]:
+    """A finding for each region (with its certainty), without those that outline a nodule a second time."""
+    series_key = "\n".join((*volume.instance_uid, model_sha256))
+    return tuple(
+        _finding(volume, lungs, region, certainty, characterizer, series_key)
+        for region, certainty in _distinct(regions, certainties)
+    )
+
+
+def category_of(finding: Finding, before: Mapping[str, object] | None, months: float) -> Category:
+    """The Lung-RADS category that a finding suggests; `before` is the same nodule `months` ago, as JSON, if known."""
+    facts = _facts(finding)
+    change = finding.attributes.get(codes.CHANGE)
+    if change == codes.NEW:
+        return categorize(_facts(finding, is_new=True))
+    if before is None or months <= 0:
+        return categorize(facts)
+    earlier = _facts_before(before)
+    return categorize(facts if earlier is None else _facts(finding, prior=Earlier(earlier, months)))
+
+
+def _distinct(regions: Sequence[Region], certainties: Sequence[float]) -> list[tuple[Region, float]]:
+    kept: list[tuple[Region, float]] = []
+    for region, certainty in zip(regions, certainties, strict=True):
+        if not any(_overlap(region, other) > SAME_NODULE for other, _ in kept):
+            kept.append((region, certainty))
+    return kept
+
+
+def _overlap(one: Region, other: Region) -> float:
+    """Voxels in common as a part of the smaller region."""
+    shared = sum(
+        int((one.mask[k] & other.mask[other.slice_index.index(number)]).sum())
+        for k, number in enumerate(one.slice_index)
+        if number in other.slice_index
+    )
+    return shared / max(1, min(int(one.mask.sum()), int(other.mask.sum())))
+
+
+def _finding(
+    volume: Volume,
+    lungs: Lungs,
+    region: Region,
+    certainty: float,
+    characterizer: Characterizer,
+    series_key: str,
+) -> Finding:
+    measures = measure(volume, region)
+    character = characterizer.characterize(volume, region, measures)
+    digest = hashlib.sha256(np.packbits(region.mask).tobytes() + str(region.slice_index).encode()).hexdigest()
+    third = lungs.third_at(measures.center_mm)
+    return Finding(
+        kind=codes.NODULE,
+        label=codes.NODULE.meaning,
+        certainty=round(certainty, 4),
+        region=region,
+        center_mm=measures.center_mm,
+        measurements=_measurements(measures, character),
+        key_instance_uid=volume.instance_uid[measures.key_slice],
+        key_frame=volume.frame[measures.key_slice],
+        tracking_uid=derived_uid("nodule", series_key, digest),
+        side=_side(lungs, measures),
+        attributes={
+            codes.COMPOSITION: COMPOSITIONS[character.composition],
+            codes.CALCIFICATION_PATTERN: CALCIFICATIONS[character.calcification],
+            codes.NODULE_POSITION: POSITIONS[_position(lungs, measures)],
+            codes.LUNG_THIRD: THIRDS[third],
+        },
+    )
+
+
+def _measurements(measures: Measures, character: Character) -> tuple[Measurement, ...]:
+    made = [
+        Measurement("long_axis_mm", codes.LONG_AXIS, round(measures.long_axis_mm, 1), codes.MILLIMETER),
+        Measurement("short_axis_mm", codes.SHORT_AXIS, round(measures.short_axis_mm, 1), codes.MILLIMETER),
+        Measurement("volume_ml", codes.VOLUME, round(measures.volume_mm3 / 1000, 4), codes.CUBIC_CENTIMETER),
+        Measurement("mean_hu", codes.MEAN_ATTENUATION, round(measures.mean_hu, 1), codes.HOUNSFIELD),
+        Measurement(
+            "longest_diameter_mm", codes.LONGEST_DIAMETER, round(measures.longest_diameter_mm, 1), codes.MILLIMETER
+        ),
+        Measurement("mass_mg", codes.MASS_OF_NODULE, round(measures.mass_mg, 1), codes.MILLIGRAM),
+    ]
+    if character.composition == "part_solid":
+        made.append(
+            Measurement(
+                "solid_long_axis_mm", codes.SOLID_LONG_AXIS, round(measures.solid_long_axis_mm, 1), codes.MILLIMETER
+            )
+        )
+    likelihood = round(100 * character.malignancy, 1)
+    made.append(Measurement("malignancy", codes.MALIGNANCY_IMPRESSION, likelihood, codes.PERCENT))
+    return tuple(made)
+
+
+def _side(lungs: Lungs, measures: Measures) -> Side:
+    """The lung that the nodule lies in, or next to."""
+    side = int(lungs.side_at(measures.center_mm))
+    if side:
+        return "left" if side == LEFT else "right"
+    offsets = np.argwhere(lungs.side > 0) - lungs.grid.indices(measures.center_mm)
+    nearest = np.argwhere(lungs.side > 0)[int(np.argmin((offsets**2).sum(axis=1)))]
+    return "left" if lungs.side[tuple(nearest)] == LEFT else "right"
+
+
+def _position(lungs: Lungs, measures: Measures) -> Position:
+    depth = float(lungs.inside_mm(np.array(measures.center_mm)))
+    if depth - measures.equivalent_diameter_mm / 2 < AT_PLEURA_MM:
+        return "juxtapleural"
+    return "intrapulmonary"
+
+
+def _facts(finding: Finding, *, prior: Earlier | None = None, is_new: bool = False) -> NoduleFacts:
+    long_axis, short_axis = finding.measured("long_axis_mm") or 0.0, finding.measured("short_axis_mm") or 0.0
+    composition = _named(COMPOSITIONS, finding.attributes[codes.COMPOSITION].meaning)
+    return NoduleFacts(
+        composition,
+        mean_diameter(long_axis, short_axis),
+        _solid_diameter(composition, finding.measured("solid_long_axis_mm"), long_axis, short_axis),
+        calcification=_named(CALCIFICATIONS, finding.attributes[codes.CALCIFICATION_PATTERN].meaning),  # type: ignore[arg-type]
+        position=_named(POSITIONS, finding.attributes[codes.NODULE_POSITION].meaning),
+        prior=prior,
+        is_new=is_new,
+    )
+
+
+def _facts_before(told: Mapping[str, object]) -> NoduleFacts | None:
+    """The facts of a finding of before, as far as its JSON holds them."""
+    long_axis, short_axis = told.get("long_axis_mm"), told.get("short_axis_mm")
+    attributes = told.get("attributes")
+    if not isinstance(long_axis, float | int) or not isinstance(short_axis, float | int):
+        return None
+    words = attributes if isinstance(attributes, Mapping) else {}
+    composition: Composition = _named(COMPOSITIONS, str(words.get(codes.COMPOSITION.meaning, codes.SOLID.meaning)))
+    solid = told.get("solid_long_axis_mm")
+    return NoduleFacts(
+        composition,
+        mean_diameter(float(long_axis), float(short_axis)),
+        _solid_diameter(
+            composition, float(solid) if isinstance(solid, float | int) else None, float(long_axis), float(short_axis)
+        ),
+    )
+
+
+def _solid_diameter(
+    composition: Composition, solid_mm: float | None, long_axis: float, short_axis: float
+) -> float | None:
+    """Mean diameter of the solid part, taken to be as long for its width as the whole nodule is."""
+    if composition != "part_solid":
+        return None
+    return (solid_mm or 0.0) * (1 + short_axis / max(long_axis, 0.1)) / 2
+
+
+def _named(table: Mapping[Name, Code], meaning: str) -> Name:
+    """The name under which a code with this meaning stands in a table."""
+    return next(name for name, code in table.items() if code.meaning == meaning)
