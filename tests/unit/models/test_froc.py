@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -197,7 +198,7 @@ def test_it_is_the_reference(
 
 @given(nodule_lists, st.lists(findings, max_size=4), detections, st.randoms(use_true_random=False))
 def test_the_curve_rises_within_0_and_1_and_no_order_matters(
-    nodules: list[Annotation], excluded: list[Annotation], marks: list[Mark], random: np.random.Generator
+    nodules: list[Annotation], excluded: list[Annotation], marks: list[Mark], random: Random
 ) -> None:
     curve = froc("abcd", nodules, excluded, marks, draws=5)
     for axis in (curve.false_positives_per_scan, curve.sensitivity, curve.on_grid):
