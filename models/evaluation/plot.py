@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 INK, QUIET, RULE, LINE, BAND = "#1f2933", "#5b6774", "#d9dfe5", "#0b6e99", "#cfe3ec"
 PER_SCAN_WORDS = ("1/8", "1/4", "1/2", "1", "2", "4", "8")
-LABEL_BELOW_FROM = 0.9
+FULL, EMPTY = 0.95, 0.1
+"""Above the first there is no room for labels over the band, below the second none under it."""
 TITLE_LENGTH = 60
 
 
@@ -68,11 +69,11 @@ def _curve(axes: Axes, curve: FrocCurve) -> None:
     )
     step = (GRID.size - 1) // (len(SEVEN_POINTS) - 1)
     for x, y, foot, head in zip(SEVEN_POINTS, curve.at_seven, low[::step], high[::step], strict=True):
-        below = head > LABEL_BELOW_FROM
+        below = high[-1] > FULL and foot > EMPTY
         axes.annotate(
             f"{y:.3f}",
             (x, foot if below else head),
-            xytext=(0, -7 if below else 7),
+            xytext=(0, -9 if below else 9),
             textcoords="offset points",
             ha="center",
             va="top" if below else "bottom",
