@@ -161,7 +161,7 @@ def _side(lungs: Lungs, measures: Measures) -> Side:
 
 
 def _position(lungs: Lungs, measures: Measures) -> Position:
-    depth = float(lungs.inside_mm(np.array(measures.center_mm)))
+    depth = float(lungs.inside_mm([measures.center_mm])[0])
     if depth - measures.equivalent_diameter_mm / 2 < AT_PLEURA_MM:
         return "juxtapleural"
     return "intrapulmonary"

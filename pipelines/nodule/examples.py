@@ -22,6 +22,8 @@ from pipelines.phantom.chest.nodules import Canvas, PaintedNodule
 Image = NDArray[np.float32]
 
 _ARRAYS = ("hu", "lungs", "vessel", "fissure")
+CUT_OFF = 0.15
+"""The part of the scenes that end somewhere along z."""
 MARGIN = 6
 """Nodules' centres keep so many mm from the border of a piece."""
 
@@ -132,7 +134,19 @@ def make_scene(library: Library, recipe: Recipe, generator: np.random.Generator)
     for _ in range(generator.integers(0, 4) if library.patches else 0):
         add_piece(canvas, library.patches, generator, made)
     image = show(canvas, Scanner.random(generator), generator)
-    return Scene(np.rint(np.clip(image, -1024, 3000)).astype(np.int16), tuple(made), canvas.lungs > 0)
+    scene = Scene(np.rint(np.clip(image, -1024, 3000)).astype(np.int16), tuple(made), canvas.lungs > 0)
+    return _cut_off(scene, generator) if generator.random() < CUT_OFF else scene
+
+
+def _cut_off(scene: Scene, generator: np.random.Generator) -> Scene:
+    """A scene that ends somewhere along z, as a scan does that does not cover the whole lung."""
+    depth = scene.image.shape[0]
+    kept = int(generator.integers(depth // 3, depth - 2))
+    part = slice(0, kept) if generator.random() < 0.5 else slice(depth - kept, depth)
+    image, lungs = np.full_like(scene.image, -1024), np.zeros_like(scene.lungs)
+    image[part], lungs[part] = scene.image[part], scene.lungs[part]
+    inside = tuple(nodule for nodule in scene.nodules if part.start <= nodule.center[0] <= part.stop - 1)
+    return Scene(image, inside, lungs)
 
 
 def add_nodule(
