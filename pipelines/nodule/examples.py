@@ -111,9 +111,9 @@ def open_library(folder: Path, patches: Path, held_back: int | None, folds: int,
 
 def open_background(path: Path) -> Background:
     """A background by its JSON file, beside which the arrays lie."""
-    arrays = [np.load(path.with_suffix(f".{name}.npy"), mmap_mode="r") for name in ("hu", "lungs", "vessel", "fissure")]
+    hu, lungs, vessel, fissure = (np.load(path.with_suffix(f".{name}.npy"), mmap_mode="r") for name in _ARRAYS)
     hard = np.asarray(json.loads(path.read_text(encoding="utf-8")), np.int32).reshape(-1, 3)
-    return Background(*arrays, hard)
+    return Background(hu, lungs, vessel, fissure, hard)
 
 
 def save_background(background: Background, path: Path) -> None:
