@@ -17,14 +17,13 @@ import faulthandler
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection, Pipe, wait
 
 from pipelines.pixels import Pixels, hounsfield
 from pipelines.reasons import Reason, Refusal
@@ -128,15 +127,15 @@ atexit.register(_pool.close)
 
 
 def _start() -> _Decoder:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
+    ours, theirs = Pipe()
+    with theirs:
         process = subprocess.Popen(
             [sys.executable, "-c", f"from pipelines.decoders import serve; serve({theirs.fileno()}, {os.getpid()})"],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
         )
-        return _Decoder(process, Connection(ours.detach()))
+        return _Decoder(process, ours)
 
 
 def _decode_in(pool: _Pool, frames: Sequence[tuple[Pixels, Place]], count: int) -> list[Reason | None]:
