@@ -46,12 +46,13 @@ def published(spool: Path) -> dict[str, dict[str, object]]:
             facts = json.loads(path.read_text())
         except ValueError:  # a power cut left it empty; whoever wrote it is gone
             continue
-        if _is_alive(int(facts["pid"])):
+        if is_alive(int(facts["pid"])):
             found[path.stem] = facts
     return found
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -6,6 +6,25 @@ from pipelines.reasons import ReasonRow, add_rows
 
 add_rows(
     ReasonRow(
+        "prior.unreachable",
+        "Earlier studies could not be looked for in {archive}: {detail}.",
+        "Compare by eye; check the [priors.NAME] table of service.toml, and the PACS.",
+        retry="later",
+        audit_outcome=4,
+    ),
+    ReasonRow(
+        "prior.too_large",
+        "The earlier study in {archive} is larger than {limit_mb} MB and was not fetched.",
+        "Compare by eye; raise `maximum_mb` in its [priors.NAME] table if such studies are usual.",
+        retry="person",
+    ),
+    ReasonRow(
+        "prior.time_limit",
+        "The earlier study could not be fetched from {archive} within {limit_s} s.",
+        "Compare by eye; raise `time_limit_s` in its [priors.NAME] table if readings may wait longer.",
+        retry="later",
+    ),
+    ReasonRow(
         "access.calling_ae_title_unknown",
         "The calling AE title {calling_ae_title} is not allowed to send to this node.",
         "Add a [peers.NAME] table with this AE title to service.toml.",
@@ -280,6 +299,13 @@ add_rows(
         "alert.below_score",
         "The score {score} is below the rule's {minimum_score}.",
         "Lower `minimum_score` of the rule if such results should be alerted.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "alert.below_category",
+        "The suggested Lung-RADS category {category} is below the rule's {lung_rads_from}.",
+        "Lower `lung_rads_from` of the rule if such results should be alerted.",
         severity="info",
         audit_outcome=0,
     ),

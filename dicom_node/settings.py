@@ -133,6 +133,24 @@ class Work(Table):
     retry_s: Seconds = 2.0
 
 
+class PriorArchive(Table):
+    """A PACS that is asked for earlier studies of a patient, where the ledger has none, by pipelines that compare."""
+
+    ae_title: AeTitle
+    host: str
+    port: Port
+    timeout_s: Seconds = 10.0
+    """For each answer."""
+    time_limit_s: Seconds = 60.0
+    """For all that is asked of it for one series, which is read without a comparison after that."""
+    maximum_mb: int = Field(default=2000, ge=1)
+    """More than this is not fetched for one series."""
+    move_ae_title: AeTitle = "TRIAGE_PRIORS"
+    """What the PACS knows `move_port` of this host as."""
+    move_port: Port | None = None
+    """Where fetched images are sent to by C-MOVE, where the PACS refuses C-GET; unset, C-MOVE is not used."""
+
+
 def _suggestion(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
@@ -231,6 +249,8 @@ class AlertRule(Table):
     """Empty means every pipeline."""
     statuses: tuple[Literal["finding", "unsure", "not_read"], ...] = ("finding",)
     minimum_score: float = Field(default=0.0, ge=0, le=1)
+    lung_rads_from: Literal["1", "2", "0", "3", "4A", "4B", "4X"] = "4B"
+    """Of lung nodules only results with this suggested category, or one further on in the list, are told."""
     patient_data: bool = False
     """Whether the message may carry name, id and accession number. Off: a short token stands for the study."""
     retry_s: Seconds = 5.0
@@ -250,6 +270,7 @@ class Settings(Table):
     )
     work: Work = Work()
     pipelines: Mapping[str, SerializeAsAny[PipelineSettings]] = {}
+    priors: Mapping[str, PriorArchive] = {}
     destinations: Mapping[str, Annotated[SerializeAsAny[Destination], BeforeValidator(_of_its_kind)]] = {}
     alerts: Mapping[str, AlertRule] = {}
 

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydicom import dcmread
 from rich.progress import track
 
 from dicom_node.cli.common import ANSWER_IS_NO, Sign, errors, print_json, say, with_json, with_settings
+from dicom_node.dispatch.priors import PriorSearch, day_of
 from dicom_node.dispatch.run import ReadAnswer, ReadRequest, read_series
 from dicom_node.identity import equipment
 from dicom_node.route.explain import SeriesExplanation, explain
 from dicom_node.settings import Settings
 from dicom_node.spool import sha256_of
-from pipelines.catalogue import catalogue
+from pipelines.catalogue import Prior, catalogue
 from pipelines.reasons import Reason
 
 
@@ -27,18 +29,31 @@ from pipelines.reasons import Reason
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Write the result objects to this folder."
 )
+@click.option(
+    "--prior",
+    type=click.Path(exists=True, path_type=Path),
+    help="A file or folder with the series of an earlier study of the patient, to compare with.",
+)
 @with_json
 @with_settings
 def triage(
-    *, settings: Settings, paths: tuple[Path, ...], pipeline: str | None, out: Path | None, as_json: bool
+    *,
+    settings: Settings,
+    paths: tuple[Path, ...],
+    pipeline: str | None,
+    out: Path | None,
+    prior: Path | None,
+    as_json: bool,
 ) -> None:
     """Read series from files. Exit 1 when a series that should have been read was not, or no file can be read."""
     if pipeline is not None and pipeline not in catalogue():
         raise click.UsageError(f"There is no pipeline {pipeline}; there are: {', '.join(catalogue())}.")
     explanation = explain(paths, settings)
     every = [series for study in explanation.studies for series in study.series]
+    earlier = () if prior is None else explain([prior], settings).studies
+    earlier_series = [series for study in earlier for series in study.series]
     entries = [
-        _entry(series, pipeline, settings, out)
+        _entry(series, pipeline, settings, out, earlier_series)
         for series in track(every, "Reading", console=errors, transient=True, disable=as_json)
     ]
     files = [{"path": str(file.path), "reason": file.reason.as_json()} for file in explanation.files]
@@ -46,20 +61,29 @@ def triage(
         print_json({"schema": 1, "series": entries, "files": files})
     else:
         _print(entries)
+        if prior is not None and not any(entry.get("prior") for entry in entries):
+            say(f"{prior}: no earlier study of the same patient that could be compared with", "warning")
         for file in explanation.files:
             say(f"{file.path}: {file.reason.text}", "failed")
     if any(entry["status"] == "not_read" for entry in entries) or (files and not entries):
         raise SystemExit(ANSWER_IS_NO)
 
 
-def _entry(series: SeriesExplanation, forced: str | None, settings: Settings, out: Path | None) -> dict[str, object]:
+def _entry(
+    series: SeriesExplanation,
+    forced: str | None,
+    settings: Settings,
+    out: Path | None,
+    earlier: Sequence[SeriesExplanation],
+) -> dict[str, object]:
     known = {"series_instance_uid": series.series_instance_uid, "series_description": series.series_description}
     name = forced or series.pipeline
     if name is None or (series.reason is not None and forced is None):
         return known | _unread("ignored", series.pipeline, series.reason)
     if name not in catalogue():
         return known | _unread("not_read", name, Reason("pipeline.not_configured", {"pipeline": name}))
-    answer = read_series(_request(series.paths, name, settings))
+    search = _search(earlier, name, forced, settings) if catalogue()[name].compares_with_prior else None
+    answer = read_series(_request(series.paths, name, settings, search))
     objects = [
         {"sop_class": one.sop_class_uid, "kind": one.kind, "path": path}
         for one, path in zip(answer.objects, _write(answer, out), strict=True)
@@ -81,7 +105,27 @@ def _unread(status: str, pipeline: str | None, reason: Reason | None) -> dict[st
     }
 
 
-def _request(paths: Sequence[Path], pipeline: str, settings: Settings) -> ReadRequest:
+def _search(
+    earlier: Sequence[SeriesExplanation], pipeline: str, forced: str | None, settings: Settings
+) -> PriorSearch | None:
+    """The series of the earlier study that the pipeline reads, read now to know what was found then."""
+    known = []
+    for series in earlier:
+        header = dcmread(series.paths[0], stop_before_pixels=True, specific_tags=["StudyDate"])
+        day = day_of(str(header.get("StudyDate", "")))
+        if day is None or (forced or (series.pipeline if series.reason is None else None)) != pipeline:
+            continue
+        answer = read_series(_request(series.paths, pipeline, settings))
+        if answer.status != "not_read":
+            findings: Any = answer.outcome["findings"]
+            known.append(Prior(series.paths, tuple(findings), series.series_instance_uid, day))
+    known.sort(key=lambda prior: (prior.study_date, len(prior.paths)), reverse=True)
+    return PriorSearch(tuple(known))
+
+
+def _request(
+    paths: Sequence[Path], pipeline: str, settings: Settings, search: PriorSearch | None = None
+) -> ReadRequest:
     """The same files give the same request: they are dated by their newest change, as if they had come then."""
     digests = sorted(sha256_of(path) for path in paths)
     return ReadRequest(
@@ -93,6 +137,7 @@ def _request(paths: Sequence[Path], pipeline: str, settings: Settings) -> ReadRe
         made_at=datetime.fromtimestamp(int(max(path.stat().st_mtime for path in paths)), UTC),
         equipment=equipment(settings),
         language=settings.node.language,
+        search=search,
     )
 
 

@@ -27,6 +27,7 @@ from distributed.core import Status
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from dicom_node.dispatch.policy import Failure
+from dicom_node.dispatch.priors import clear_up
 from dicom_node.dispatch.run import ReadAnswer, ReadRequest, read_series, warm
 from dicom_node.process import end_with_parent, publish, published
 from dicom_node.settings import Settings
@@ -108,6 +109,7 @@ def serve_engine(settings: Settings, stop: threading.Event, notify: Callable[[],
     _quiet()
     run_folder = settings.node.spool / "run"
     run_folder.mkdir(parents=True, exist_ok=True)
+    clear_up(run_folder)
     threads = str(settings.work.threads or max(1, len(os.sched_getaffinity(0)) // settings.work.workers))
     environment = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     environment["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = threads

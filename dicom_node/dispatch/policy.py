@@ -52,6 +52,33 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose study it is, and of when; text as in the data set, empty where it says nothing."""
+
+    patient_id: str
+    issuer: str
+    birth_date: str
+    sex: str
+    study_instance_uid: str
+    study_date: str
+
+
+def is_earlier(then: Identity, now: Identity) -> bool:
+    """Whether `then` is of an earlier study of the same patient.
+
+    The Patient ID must be there and be the same; nothing else that both tell (issuer, birth date, sex) may differ: a
+    comparison with somebody else does more harm than none. Studies of one day are not compared.
+    """
+    if not now.patient_id or then.patient_id != now.patient_id:
+        return False
+    told = ((then.issuer, now.issuer), (then.birth_date, now.birth_date), (then.sex, now.sex))
+    if any(one and other and one != other for one, other in told):
+        return False
+    dates = then.study_date, now.study_date
+    return all(len(one) == 8 and one.isdecimal() for one in dates) and dates[0] < dates[1]
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """The job is read now."""
 

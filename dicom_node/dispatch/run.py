@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 import dicom_node.reasons  # noqa: F401  (enters the service's rows)
+from dicom_node.dispatch.priors import FoundPrior, PriorSearch, earlier_study
 from pipelines.catalogue import Pipeline, Reader, Reading, catalogue
 from pipelines.findings import ModelIdentity, Outcome, Status
 from pipelines.reasons import Reason, TriageError, refuse
@@ -42,6 +43,8 @@ class ReadRequest:
     made_at: datetime
     equipment: Equipment
     language: str = "en"
+    search: PriorSearch | None = None
+    """Where to look for an earlier study, for a pipeline that compares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def read_series(request: ReadRequest) -> ReadAnswer:
         steps.outcome = _outcome_of_failure(request, steps, error)
     assert steps.outcome is not None
     seconds = steps.seconds | {"total": time.perf_counter() - began}
-    return _answer(steps.outcome, steps.built, steps.repairs, seconds)
+    return _answer(steps, steps.outcome, seconds)
 
 
 def warm(pipeline: str, settings_json: str) -> None:
@@ -86,6 +89,7 @@ class _Steps:
     name: str = "open"
     seconds: dict[str, float] = field(default_factory=dict)
     outcome: Outcome | None = None
+    found: FoundPrior = field(default_factory=FoundPrior)
     built: tuple[BuiltObject, ...] = ()
     repairs: tuple[Reason, ...] = ()
 
@@ -102,14 +106,19 @@ def _read_series(request: ReadRequest, steps: _Steps) -> None:
         raise refuse("engine.source_file_lost")
     with steps.step("open"):
         reader = _reader(request.pipeline, request.settings_json)
-    with steps.step("read"):
-        reading = reader.read(request.files)
-        steps.outcome = reading.outcome
+    pipeline = catalogue()[request.pipeline]
+    with ExitStack() as stack:
+        if pipeline.compares_with_prior:
+            with steps.step("prior"):
+                steps.found = stack.enter_context(earlier_study(request.search, request.files, pipeline.looks_for))
+        with steps.step("read"):
+            reading = reader.read(request.files, steps.found.prior)
+    steps.outcome = replace(reading.outcome, warnings=(*reading.outcome.warnings, *steps.found.warnings))
     if reading.outcome.status == "not_read":
         return
     with steps.step("report"):
         steps.repairs = inherit(reading.headers[0]).repairs
-        steps.built = build(_case(request, catalogue()[request.pipeline], reading))
+        steps.built = build(_case(request, pipeline, replace(reading, outcome=steps.outcome), steps.found))
 
 
 def _outcome_of_failure(request: ReadRequest, steps: _Steps, error: Exception) -> Outcome:
@@ -135,7 +144,7 @@ def _reader(pipeline: str, settings_json: str) -> Reader:
     return found.open(found.settings.model_validate_json(settings_json))
 
 
-def _case(request: ReadRequest, pipeline: Pipeline, reading: Reading) -> ReportCase:
+def _case(request: ReadRequest, pipeline: Pipeline, reading: Reading, found: FoundPrior) -> ReportCase:
     if reading.volume is None:
         raise ValueError("an answer was given without a volume")
     return ReportCase(
@@ -148,7 +157,7 @@ def _case(request: ReadRequest, pipeline: Pipeline, reading: Reading) -> ReportC
         looked_for=pipeline.looks_for,
         site=pipeline.site,
         window=pipeline.window,
-        revision_digest=request.revision_digest,
+        revision_digest=found.digest(request.revision_digest),
         configuration_hash=request.configuration_hash,
         made_at=request.made_at,
         equipment=request.equipment,
@@ -156,9 +165,11 @@ def _case(request: ReadRequest, pipeline: Pipeline, reading: Reading) -> ReportC
     )
 
 
-def _answer(
-    outcome: Outcome, built: tuple[BuiltObject, ...], repairs: tuple[Reason, ...], seconds: dict[str, float]
-) -> ReadAnswer:
+def _answer(steps: _Steps, outcome: Outcome, seconds: dict[str, float]) -> ReadAnswer:
     rounded = {step: round(value, 4) for step, value in (dict(outcome.timings) | seconds).items()}
-    document = outcome.as_json() | {"seconds": rounded, "repairs": [repair.as_json() for repair in repairs]}
-    return ReadAnswer(outcome.status, outcome.score, outcome.model, document, built)
+    document = outcome.as_json() | {
+        "seconds": rounded,
+        "repairs": [repair.as_json() for repair in steps.repairs],
+        "prior": steps.found.as_json(),
+    }
+    return ReadAnswer(outcome.status, outcome.score, outcome.model, document, steps.built)

@@ -10,25 +10,28 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 from sqlalchemy import Connection
 
-from db import audit, deliveries, jobs, results, revisions
+from db import audit, deliveries, jobs, priors, results, revisions
 from db.connect import Ledger
 from db.jobs import Job
+from db.priors import EarlierAnswer
 from db.results import NewObject, NewResult, Object
 from dicom_node.clock import Clock
 from dicom_node.dispatch import policy
 from dicom_node.dispatch.engine import EngineError
 from dicom_node.dispatch.policy import Claimed, Finish, PutBack
+from dicom_node.dispatch.priors import PriorSearch, day_of
 from dicom_node.dispatch.run import ReadAnswer, ReadRequest
 from dicom_node.identity import SOFTWARE_VERSION, equipment
 from dicom_node.settings import Settings
 from dicom_node.spool import Spool
 from dicom_node.telemetry import token
-from pipelines.catalogue import catalogue
+from pipelines.catalogue import Prior, catalogue
 from pipelines.findings import Outcome
 from pipelines.reasons import Reason
 from reporting.build import BuiltObject
@@ -104,7 +107,7 @@ class DispatchStage:
         answer: ReadAnswer | None = None
         files: list[str] = []
         try:
-            answer = self._read(work, claimed.time_limit_s)
+            answer = self._read(work, claimed.time_limit_s + self._search_limit_s(work))
             files = [self._spool.write("objects", built.sha256, [built.content]) for built in answer.objects]
             decision = policy.after_answer(claimed, _reason(answer))
         except _ClaimLostError:
@@ -160,6 +163,7 @@ class DispatchStage:
         with self._ledger.read() as connection:
             members = revisions.members(connection, job.series_instance_uid, job.revision_number)
             made_at = jobs.last_received_at(connection, job)
+            earlier = priors.earlier_answers(connection, job) if _compares(job) else ()
         return ReadRequest(
             pipeline=job.pipeline,
             settings_json=self._settings.pipeline(job.pipeline).model_dump_json(),
@@ -169,7 +173,22 @@ class DispatchStage:
             made_at=made_at,
             equipment=equipment(self._settings),
             language=self._settings.node.language,
+            search=self._search(earlier) if _compares(job) else None,
         )
+
+    def _search(self, earlier: Sequence[EarlierAnswer]) -> PriorSearch:
+        """Where the worker looks for an earlier study: what the ledger holds and the spool still has, then the PACS."""
+        held = (_prior(one, [self._spool.path(member.file) for member in one.members]) for one in earlier)
+        return PriorSearch(
+            known=tuple(prior for prior in held if prior and all(path.is_file() for path in prior.paths)),
+            archives=tuple(self._settings.priors.items()),
+            ae_title=self._settings.node.ae_title,
+            folder=self._spool.path("run"),
+        )
+
+    def _search_limit_s(self, job: Job) -> float:
+        """What the search may take on top of the reading."""
+        return sum(one.time_limit_s for one in self._settings.priors.values()) if _compares(job) else 0.0
 
     def _settle(self, job: Job, decision: Finish | PutBack, answer: ReadAnswer | None, files: Sequence[str]) -> None:
         """Record what became of a claimed job: all of it in one transaction, or nothing if the claim is lost."""
@@ -236,6 +255,8 @@ class DispatchStage:
         if answer.model is not None:
             results.add_model(connection, **answer.model.as_json(), now=self._clock())
             facts["model"] = answer.model.as_json()
+        if answer.outcome["prior"] is not None:
+            facts["prior"] = answer.outcome["prior"]
         facts["objects"] = {one.sop_instance_uid: one.sha256 for one in held}
         self._audit(connection, job, "reading.done", 0, facts)
         return True
@@ -288,6 +309,18 @@ class DispatchStage:
                 **facts,
             },
         )
+
+
+def _compares(job: Job) -> bool:
+    return catalogue()[job.pipeline].compares_with_prior
+
+
+def _prior(earlier: EarlierAnswer, paths: Sequence[Path]) -> Prior | None:
+    """None where the study's date is none, or its images are not known any more."""
+    day = day_of(earlier.study_date)
+    if day is None or not paths:
+        return None
+    return Prior(tuple(paths), tuple(earlier.outcome["findings"]), earlier.series_instance_uid, day)
 
 
 def _reason(answer: ReadAnswer) -> Reason | None:

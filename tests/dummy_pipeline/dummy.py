@@ -48,7 +48,8 @@ class DummyReader:
             loaded = load(paths)
         except Refusal as refusal:
             return Reading(Outcome("not_read", reason=refusal.reason, model=MODEL))
-        outcome = Outcome("clean", 0.1, warnings=loaded.warnings, model=MODEL, timings={"load": 0.0})
+        day = None if prior is None else prior.study_date
+        outcome = Outcome("clean", 0.1, warnings=loaded.warnings, model=MODEL, timings={"load": 0.0}, compared_with=day)
         return Reading(outcome, loaded.volume, loaded.headers)
 
 

@@ -107,7 +107,8 @@ class Sender:
         file = self.spool.path("instances") / f"{sha256}.dcm"
         file.write_bytes(content)
         study, series = str(made.StudyInstanceUID), str(made.SeriesInstanceUID)
-        enter_study(connection, Study(study, "", "", "", "", ""), at)
+        patient_id, study_date = str(made.get("PatientID", "")), str(made.get("StudyDate", ""))
+        enter_study(connection, Study(study, patient_id, "", "", study_date, ""), at)
         enter_series(connection, Series(series, study, str(made.get("Modality", "")), ""))
         revision = open_revision(connection, series, at)
         row = Instance(
