@@ -21,16 +21,18 @@ class NewResult:
     pipeline: str
     status: str
     score: float | None
+    outcome: Mapping[str, Any]
     is_superseded: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """An alert that the same rule raised for the same study and pipeline; `status` is that of its result."""
+    """An alert that the same rule raised for the same study and pipeline, with the status and outcome of its result."""
 
     alert_id: int
     state: str
     status: str
+    outcome: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def not_considered(connection: Connection) -> tuple[NewResult, ...]:
             results.c.pipeline,
             results.c.status,
             results.c.score,
+            results.c.outcome,
             (revisions.c.state == "superseded").label("is_superseded"),
         )
         .join(revisions, revisions.c.revision_id == results.c.revision_id)
@@ -96,7 +99,7 @@ def mark_considered(connection: Connection, result_id: int, at: datetime) -> Non
 def earlier(connection: Connection, *, study_instance_uid: str, rule: str, pipeline: str) -> tuple[Earlier, ...]:
     """What this rule raised before for this study and pipeline."""
     query = (
-        select(alerts.c.alert_id, alerts.c.state, results.c.status)
+        select(alerts.c.alert_id, alerts.c.state, results.c.status, results.c.outcome)
         .join(results, results.c.result_id == alerts.c.result_id)
         .where(alerts.c.study_instance_uid == study_instance_uid, alerts.c.rule == rule, results.c.pipeline == pipeline)
         .order_by(alerts.c.alert_id)

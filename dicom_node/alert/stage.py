@@ -27,6 +27,7 @@ from dicom_node.alert.policy import (
     Rule,
     decide,
     follow,
+    lung_rads_of,
 )
 from dicom_node.backoff import Patience
 from dicom_node.clock import Clock
@@ -46,7 +47,8 @@ class RaiseStage:
 
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self._rules = {
-            name: Rule(rule.pipelines, rule.statuses, rule.minimum_score) for name, rule in settings.alerts.items()
+            name: Rule(rule.pipelines, rule.statuses, rule.minimum_score, rule.lung_rads_from)
+            for name, rule in settings.alerts.items()
         }
         self._ledger = ledger
         self._held: dict[int, datetime] = {}
@@ -74,8 +76,10 @@ class RaiseStage:
     def _consider(self, connection: Connection, result: NewResult, rule: str, now: datetime) -> None:
         study = result.study_instance_uid
         before = alerts.earlier(connection, study_instance_uid=study, rule=rule, pipeline=result.pipeline)
-        earlier = tuple(EarlierAlert(one.state, one.status) for one in before)
-        facts = Facts(result.pipeline, result.status, result.score, result.is_superseded, earlier)
+        earlier = tuple(EarlierAlert(one.state, one.status, lung_rads_of(one.outcome)) for one in before)
+        facts = Facts(
+            result.pipeline, result.status, result.score, result.is_superseded, earlier, lung_rads_of(result.outcome)
+        )
         decision = decide(facts, self._rules[rule])
         told = {"rule": rule, "result_id": result.result_id, "pipeline": result.pipeline, "status": result.status}
         if isinstance(decision, Raise):

@@ -126,6 +126,26 @@ def test_several_series_and_reruns_raise_one_alert_and_say_why(node: Node) -> No
     assert node.told() == ["alert.raised", "alert.not_raised", "alert.not_raised", "alert.raised"]
 
 
+def nodules_of(category: str) -> dict[str, object]:
+    return {"findings": [{"label": "Nodule", "attributes": {"Lung-RADS assessment": f"Lung-RADS {category}"}}]}
+
+
+def test_nodules_are_told_from_the_category_that_the_rule_says(make_node: Callable[..., Node]) -> None:
+    node = make_node(lung_rads_from="4A")
+    node.rows.add_result(at=node.clock(), pipeline="nodule", study="2.25.1", outcome=nodules_of("3"))
+    node.rows.add_result(at=node.clock(), pipeline="nodule", study="2.25.2", outcome=nodules_of("4A"))
+    node.raise_all()
+    assert [one.study_instance_uid for one in node.alerts()] == ["2.25.2"]
+    assert node.told() == ["alert.not_raised", "alert.raised"]
+
+
+def test_a_rule_that_says_nothing_is_quiet_about_nodules_below_4b(node: Node) -> None:
+    for category in ("4A", "4B", "4B", "4X"):
+        node.rows.add_result(at=node.clock(), pipeline="nodule", outcome=nodules_of(category))
+    node.raise_all()
+    assert node.told() == ["alert.not_raised", "alert.raised", "alert.not_raised", "alert.raised"]
+
+
 def test_a_superseded_result_raises_nothing(node: Node) -> None:
     node.rows.add_result(at=node.clock(), revision_state="superseded")
     node.raise_all()
