@@ -9,6 +9,7 @@ a further training with implanted real nodules too. What a fold's networks have 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,14 +23,16 @@ import torch
 from torch import nn
 
 from models.training.loop import Schedule, Training, train
-from pipelines.nodule import examples, learning, reduction
+from pipelines.nodule import examples, learning, publish, reduction, validate
 from pipelines.nodule.detect import PLAIN, Detector, build, ready
 from pipelines.nodule.examples import Background
 from pipelines.nodule.reduction import Samples
+from pipelines.phantom.chest import implant
 from pipelines.phantom.chest.anatomy import make_chest
 
 ARGUMENTS = {"candidates": [16, 32, 64, 96], "reduction": [16, 32, 64, 96]}
 FOLDS = 2
+HELD_BACK_SEED = 1000
 BASE = Schedule(steps=3500, warm_up=150, mean_decay=0.998)
 FURTHER = Schedule(steps=600, rate=6e-4, warm_up=50, mean_decay=0.995)
 
@@ -140,6 +143,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
         candidates = train_candidates(course, options.out, options.patches, options.seed)
         proposer = ready(candidates, build(ARGUMENTS)[1], PLAIN, torch.device("cpu"))
         train_reduction(course, proposer, options.out, options.patches, options.seed)
+    if not options.course or "publish" in options.course:
+        _publish(options)
+
+
+def _publish(options: argparse.Namespace) -> None:
+    """Measure each fold's networks on scans of its patients in chests that nothing was learnt from, then publish."""
+    began = time.monotonic()
+    chests = options.out / "held_back"
+    make_backgrounds(chests, options.seed + HELD_BACK_SEED, options.held_back, options.workers)
+    patches = implant.load_patches(options.patches)
+    by_fold = []
+    for course in FOLD_COURSES:
+        assert course.held_back is not None
+        detector = ready(*_trained(course, options.out), PLAIN, torch.device("cpu"))
+        own = validate.held_back(patches, course.held_back, FOLDS)
+        numbers = range(course.held_back * options.scans, (course.held_back + 1) * options.scans)
+        readings = []
+        for scan in validate.made_scans(chests, own, options.seed, numbers):
+            readings.append(validate.read_scan(detector, scan))
+            log.info("scan", fold=course.name, scan=scan.name, nodules=len(scan.nodules))
+        by_fold.append(readings)
+    history = [
+        *(f"{course.name}: {course.schedule.steps} and {course.reduction.steps} steps" for course in COURSES),
+        f"seed {options.seed}, {options.backgrounds} chests; cross-validation took {time.monotonic() - began:.0f} s",
+    ]
+    publish.publish(_trained(ALL_COURSE, options.out), by_fold, ARGUMENTS, history, options.weights)
+
+
+def _trained(course: Course, out: Path) -> tuple[nn.Module, nn.Module]:
+    """Both networks after a course."""
+    networks = build(ARGUMENTS)
+    for name, network in zip(("candidates", "reduction"), networks, strict=True):
+        held = torch.load(out / f"{name}-{course.name}" / "checkpoint.pt", weights_only=True)
+        network.load_state_dict(held["mean"])
+    return networks
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -151,7 +189,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backgrounds", type=int, default=16, help="made chests to learn from")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes that make chests")
-    parser.add_argument("--course", action="append", help="run this course only (base, fold0, fold1, all)")
+    parser.add_argument("--held-back", type=int, default=12, help="made chests to measure on")
+    parser.add_argument("--scans", type=int, default=24, help="made scans to measure each fold on")
+    parser.add_argument("--course", action="append", help="only this: base, fold0, fold1, all or publish")
     return parser.parse_args(arguments)
 
 

@@ -17,6 +17,7 @@ from pipelines.nodule import examples
 from pipelines.nodule.detect import Calibration, Detector
 from pipelines.nodule.examples import Scanner
 from pipelines.nodule.prepare import prepare
+from pipelines.nodule.views import cut
 from pipelines.phantom.chest import implant
 from pipelines.phantom.chest.implant import Patch
 from pipelines.phantom.chest.nodules import PaintedNodule
@@ -28,6 +29,7 @@ MEAN_NODULES = 4.0
 MARGIN = 8
 SIZES_MM = {"3 to 6 mm": (3.0, 6.0), "6 to 10 mm": (6.0, 10.0), "over 10 mm": (10.0, np.inf)}
 LEAST_HIT_MM = 1.5
+PICTURE, PICTURED = 48, 64
 _CHEST_ORIGIN = (-170.0, -130.0, -280.0)
 
 
@@ -43,7 +45,7 @@ class MadeScan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScanReading:
-    """What both networks say of a scan's places, and what is in it."""
+    """What both networks say of a scan's places, and what is in it; with axial pictures `[n, 48, 48]` of 1 mm (HU)."""
 
     name: str
     center_mm: Floats
@@ -51,6 +53,8 @@ class ScanReading:
     second: Floats
     nodules: tuple[PaintedNodule, ...]
     nodule_mm: Floats
+    place_pictures: NDArray[np.int16]
+    nodule_pictures: NDArray[np.int16]
 
     @property
     def is_hit(self) -> NDArray[np.bool_]:
@@ -96,7 +100,16 @@ def read_scan(detector: Detector, scan: MadeScan) -> ScanReading:
     proposals = detector.propose(prepared.hu, prepared)
     second = detector.look_again(prepared.hu, proposals.index)
     points = prepared.grid.points(proposals.index)
-    return ScanReading(scan.name, points, proposals.odds, second, scan.nodules, scan.center_mm)
+    nodules = prepared.grid.indices(scan.center_mm)
+    pictures = [_pictures(prepared.hu, places) for places in (proposals.index[:PICTURED], nodules)]
+    return ScanReading(scan.name, points, proposals.odds, second, scan.nodules, scan.center_mm, *pictures)
+
+
+def _pictures(hu: NDArray[np.int16], places: Floats) -> NDArray[np.int16]:
+    corner = np.rint(places).astype(int) - np.array([0, PICTURE // 2, PICTURE // 2])
+    shape = (1, PICTURE, PICTURE)
+    made = [cut(hu, (int(k), int(j), int(i)), shape)[0] for k, j, i in corner]
+    return np.array(made, np.int16).reshape(-1, PICTURE, PICTURE)
 
 
 def calibrate(readings: Sequence[ScanReading]) -> Calibration:

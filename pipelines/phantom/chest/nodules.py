@@ -256,7 +256,7 @@ def _numbers(
     if recipe.kind == "ground_glass":
         return np.asarray(generator.uniform(-760, -480) + 1.5 * texture, np.float32)
     axes = _axes(box, center + generator.normal(0, 0.12 * radius, 3))
-    far = np.sqrt(np.asarray(sum(axis**2 for axis in axes), np.float32)) / np.float32(radius)
+    far = np.asarray(np.sqrt(np.asarray(sum(axis**2 for axis in axes))) / radius, np.float32)
     if recipe.kind == "part_solid":
         core = generator.uniform(0.35, 0.75)
         solid = np.clip((core - far) * radius / 1.2 + 0.5, 0, 1)
