@@ -52,10 +52,10 @@ def region_of(label: NDArray[np.int32], number: int, slices: slice) -> Region:
     return Region(tuple((slices.start + held).tolist()), mask[held])
 
 
-def axes_mm(mask: Mask, plane: Plane, border: float = 1.0) -> tuple[float, float]:
+def axes_mm(mask: Mask, plane: Plane, borders: tuple[float, float] = (1.0, 1.0)) -> tuple[float, float]:
     """Longest diameter of a mask `[row, column]` in its plane and its extent square to that, mm.
 
-    Both run from centre to centre of pixels, plus `border` pixels: 1 for the pixels' outer borders.
+    Both run from centre to centre of pixels, plus `borders` pixels each: 1 for the pixels' outer borders.
     """
     rows = np.flatnonzero(mask.any(axis=1))
     first = mask[rows].argmax(axis=1)
@@ -64,15 +64,15 @@ def axes_mm(mask: Mask, plane: Plane, border: float = 1.0) -> tuple[float, float
     ends = np.stack(
         [np.tile(rows, 2) * plane.row_spacing_mm, np.concatenate([first, last]) * plane.column_spacing_mm], 1
     )
-    pixel = border * (plane.row_spacing_mm + plane.column_spacing_mm) / 2
+    long_border, short_border = np.multiply(borders, (plane.row_spacing_mm + plane.column_spacing_mm) / 2).tolist()
     distances = squareform(pdist(ends))
     start, end = np.unravel_index(int(distances.argmax()), distances.shape)
     longest = float(distances[start, end])
     if longest == 0:
-        return pixel, pixel
+        return long_border, short_border
     along = (ends[end] - ends[start]) / longest
     across = ends @ np.array([-along[1], along[0]])
-    return longest + pixel, float(np.ptp(across)) + pixel
+    return longest + long_border, float(np.ptp(across)) + short_border
 
 
 def points_of(volume: Volume, region: Region) -> tuple[Floats, Floats]:

@@ -17,6 +17,10 @@ from models.evaluation.froc import froc as score_marks
 from pipelines.catalogue import catalogue
 from pipelines.hemorrhage.evaluate import EvaluationReport
 from pipelines.hemorrhage.evaluate import evaluate as evaluate_hemorrhage
+from pipelines.nodule.evaluate import NODULE_FIGURES
+from pipelines.nodule.evaluate import Report as NoduleReport
+from pipelines.nodule.evaluate import evaluate as evaluate_nodules
+from pipelines.nodule.evaluate import open_reader as open_nodule_reader
 
 
 @click.group()
@@ -43,6 +47,26 @@ def hemorrhage(*, settings: Settings, path: Path, as_json: bool) -> None:
         print_json(report.as_json())
     else:
         _print(report)
+
+
+@evaluate.command()
+@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@with_json
+def nodule(*, path: Path, as_json: bool) -> None:
+    """Score how nodules are measured, on a folder with index.csv and nodules/*.npz, as of LIDC-IDRI.
+
+    Each nodule is outlined from the centre of its readers' consensus and compared with that consensus, as they are.
+    """
+    reader = open_nodule_reader()
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task("Measuring nodules", total=None)
+        report = evaluate_nodules(
+            path, reader, reader.known, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print_nodules(report)
 
 
 _TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -124,6 +148,18 @@ def _print(report: EvaluationReport) -> None:
     console.print(f"{len(report.cases)} patients in {seconds:.0f} s, {len(report.not_read)} not read")
     for case in report.not_read:
         say(f"not read: {case.truth.patient}: {case.reason.text if case.reason else ''}", indent=2)
+
+
+def _print_nodules(report: NoduleReport) -> None:
+    figures = report.as_json()
+    table = Table("figure", "value", "95 % interval", box=None, header_style="bold", pad_edge=False)
+    for name, key in NODULE_FIGURES:
+        table.add_row(name, _number(figures[key]), _interval(figures[f"{key}_interval"]))
+    for name, value in figures["type_recall"].items():
+        shown = f"{_number(value)} (of {figures['type_counts'][name]})"
+        table.add_row(f"recall {name.replace('_', '-')}", shown, _interval(figures["type_recall_interval"][name]))
+    console.print(table)
+    say(f"{figures['nodules']} nodules of {figures['patients']} patients. {report.note}")
 
 
 def _number(value: float | None) -> str:

@@ -1,0 +1,286 @@
+"""The outline of each nodule: a 2.5D network on the source's own slices, about centres that something else has found.
+
+The network sees a square of 32 x 32 pixels about the centre at five heights, and how far the slice is from the centre.
+It works with pixels of 0.5 mm first; what reaches the border of the square is done again with pixels twice as wide, up
+to 4 mm, so that masses are seen whole. Heights grow with the pixels: a large mass looks like a small nodule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipelines.findings import Region
+from pipelines.geometry import Floats, Plane, Point
+from pipelines.measuring import connected_parts
+from pipelines.reasons import refuse
+from pipelines.volume import Volume
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from models.runtime import DeviceChoice
+
+Mask = NDArray[np.bool_]
+Stack = NDArray[np.float32]
+
+NAME = "nodule_segmentation"
+ARCHITECTURE = "unet25d"
+FIELD = 32
+"""Rows and columns of the square that the network sees."""
+PIXELS_MM = (0.5, 1.0, 2.0, 4.0)
+OFFSETS = (-5.0, -2.5, 0.0, 2.5, 5.0)
+"""The heights that the network sees, in pixels from its slice; beyond the stack the last slice stands in."""
+HEIGHT_UNIT = 20.0
+"""Pixels that count as 1 in the channel of heights."""
+LOWEST_HU, HIGHEST_HU = -1000.0, 400.0
+_REACH = 0.4
+"""Slices are looked at up to this part of the square above and below the centre."""
+_MARGIN = 2
+"""What comes nearer to the square's border than this, in pixels, may go on beyond it."""
+_OFF_CENTER_MM = 3.0
+"""How far off a centre may well be."""
+_BATCH = 64
+_MIRRORS: tuple[tuple[int, ...], ...] = ((), (2, 3))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What is looked at for one nodule.
+
+    `squares` is what the network is given, `[slice, channel, FIELD, FIELD]`, for the `slices` of the volume. `foot[k]`
+    is the row and column of the centre on slice `slices[k]`; source pixels from `low` up to `high` are in the squares.
+    """
+
+    center: Point
+    pixel_mm: float
+    slices: NDArray[np.intp]
+    foot: Floats
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    squares: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmenter:
+    """The network in memory, on its device. A voxel belongs to the nodule from `threshold` on."""
+
+    network: nn.Module
+    threshold: float
+    bf16: bool
+    device: torch.device
+
+    def segment(self, volume: Volume, centers_mm: Sequence[Point]) -> tuple[Region, ...]:
+        """One region on the volume's slices for each centre (LPS, mm), in their order; never empty.
+
+        Centres may be some millimetres off: the connected part nearest to a centre is its nodule.
+        """
+        regions: dict[int, Region] = {}
+        for pixel_mm in PIXELS_MM:
+            pending = [number for number in range(len(centers_mm)) if number not in regions]
+            looks = [look_at(volume, centers_mm[number], pixel_mm) for number in pending]
+            for number, look, maps in zip(pending, looks, self.maps(looks), strict=True):
+                region, is_whole = outline(volume, look, maps, self.threshold)
+                if is_whole or pixel_mm == PIXELS_MM[-1]:
+                    regions[number] = region
+        return tuple(regions[number] for number in range(len(centers_mm)))
+
+    def maps(self, looks: Sequence[Look]) -> list[Stack]:
+        """The probability on the squares of each look, `[slice, FIELD, FIELD]`; all go through the network together."""
+        if not looks:
+            return []
+        import torch  # noqa: PLC0415  heavy: only where a network runs
+
+        squares = torch.cat([look.squares for look in looks])
+        made = torch.cat([self._probability(part) for part in torch.split(squares, _BATCH)]).numpy()
+        return np.split(made, np.cumsum([len(look.squares) for look in looks])[:-1])
+
+    def _probability(self, squares: Tensor) -> Tensor:
+        """The mean over the square and its mirror images, `[n, FIELD, FIELD]`."""
+        import torch  # noqa: PLC0415  heavy: only where a network runs
+
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            pictures = squares.to(self.device).contiguous(memory_format=torch.channels_last)
+            logits = [self.network(pictures.flip(axes)).float().flip(axes)[:, 0] for axes in _MIRRORS]
+            return torch.sigmoid(torch.stack(logits).mean(dim=0)).cpu()
+
+
+def load_segmenter(weights_path: Path, manifest: Mapping[str, Any], device: DeviceChoice = "cpu") -> Segmenter:
+    """The segmenter of a weights file and its manifest. Refuses (`model.unverified`) weights that do not match it."""
+    held = weights_path.read_bytes() if weights_path.is_file() else b""
+    if hashlib.sha256(held).hexdigest() != manifest["sha256"] or manifest["architecture"]["name"] != ARCHITECTURE:
+        raise refuse("model.unverified", model=str(manifest["name"]))
+    from safetensors.torch import load  # noqa: PLC0415  heavy: only where a network runs
+
+    network = build_network(manifest["architecture"]["arguments"])
+    network.load_state_dict(load(held))
+    return ready(network, float(manifest["calibration"]["threshold"]), device)
+
+
+def build_network(arguments: Mapping[str, Any]) -> nn.Module:
+    """The network with random weights."""
+    from models.architectures.unet25d import UNet25D  # noqa: PLC0415  heavy: only where a network runs
+
+    return UNet25D(int(arguments["inputs"]), int(arguments["outputs"]), tuple(arguments["widths"]))
+
+
+def ready(network: nn.Module, threshold: float, device: DeviceChoice = "cpu") -> Segmenter:
+    """A segmenter of a network in memory: bf16 where the processor multiplies it, else fp32; channels last.
+
+    Raises `models.runtime.NoDeviceError` when a device is asked for that is not there.
+    """
+    import torch  # noqa: PLC0415  heavy: only where a network runs
+
+    from models.runtime import choose_device  # noqa: PLC0415  heavy: only where a network runs
+
+    chosen = choose_device(device)
+    network.eval()
+    network = network.to(chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported() if chosen.type == "cpu" else torch.cuda.is_bf16_supported()
+    return Segmenter(network, threshold, bool(fast), chosen)
+
+
+def look_at(volume: Volume, center: Point, pixel_mm: float) -> Look:
+    """What the network is given for a centre (LPS, mm) with pixels of this size."""
+    import torch  # noqa: PLC0415  heavy: only where a network runs
+
+    position = volume.position_mm
+    away = position - float(np.dot(center, volume.plane[0].normal))
+    slices = np.flatnonzero(np.abs(away) <= _REACH * FIELD * pixel_mm)
+    if not slices.size:
+        slices = np.array([np.abs(away).argmin()])
+    heights = position[slices][:, None] + np.array(OFFSETS) * pixel_mm
+    below, above, weight = between(position, heights.ravel())
+    needed, place = np.unique(np.concatenate([below, above]), return_inverse=True)
+    seen = torch.stack([_square(volume, k, center, pixel_mm) for k in needed.tolist()])
+    lower, upper = seen[torch.from_numpy(place)].chunk(2)
+    blended = lower + torch.from_numpy(weight.astype(np.float32))[:, None, None] * (upper - lower)
+    pictures = shown(blended).reshape(len(slices), len(OFFSETS), FIELD, FIELD)
+    height = torch.from_numpy((away[slices] / (HEIGHT_UNIT * pixel_mm)).astype(np.float32))
+    squares = torch.cat([pictures, height[:, None, None, None].expand(-1, 1, FIELD, FIELD)], dim=1)
+    planes = [volume.plane[k] for k in slices.tolist()]
+    foot = np.array([plane.pixel_from_patient(center) for plane in planes])
+    half = FIELD * pixel_mm / 2 / np.array(_spacing(planes[0]))
+    size = np.array(volume.hu.shape[1:])
+    low = np.clip(np.floor(foot.min(axis=0) - half), 0, size - 1).astype(np.intp)
+    high = np.clip(np.ceil(foot.max(axis=0) + half) + 1, low + 1, size).astype(np.intp)
+    return Look(center, pixel_mm, slices, foot, low, high, squares)
+
+
+def outline(volume: Volume, look: Look, maps: Stack, threshold: float) -> tuple[Region, bool]:
+    """The connected part at the centre on the source's voxels, and whether it is whole: clear of the squares' border.
+
+    Where no voxel reaches the threshold, the most probable ones near the centre are taken; where none has any
+    probability, the ones at the centre.
+    """
+    planes = [volume.plane[k] for k in look.slices.tolist()]
+    rows, columns = (np.arange(low, high) for low, high in zip(look.low, look.high, strict=True))
+    places = [_places(plane, foot, rows, columns, look.pixel_mm) for plane, foot in zip(planes, look.foot, strict=True)]
+    probability = np.stack(
+        [
+            ndimage.map_coordinates(map_, place, order=1, mode="nearest")
+            for map_, place in zip(maps, places, strict=True)
+        ]
+    )
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    away = np.stack([np.linalg.norm(plane.patient_from_pixel(*grid) - look.center, axis=-1) for plane in planes])
+    near = np.exp(-(away**2) / (2 * _OFF_CENTER_MM**2))
+    evidence = probability if (probability * near).max() > 1e-3 else near
+    mask = evidence >= min(threshold, 0.75 * float(evidence[near > 0.5 * near.max()].max()))
+    part = _part_at(mask, near * evidence, planes)
+    inner = np.stack(
+        [(np.abs(place) < FIELD / 2 - _MARGIN).all(axis=0) for place in np.array(places) - (FIELD - 1) / 2]
+    )
+    held = np.flatnonzero(part.any(axis=(1, 2)))
+    last = len(volume.plane) - 1
+    is_whole = not (part & ~inner).any() and all(
+        look.slices[k] in {0, last} for k in {0, len(part) - 1} & set(held.tolist())
+    )
+    full = np.zeros((len(held), *volume.hu.shape[1:]), np.bool_)
+    full[:, look.low[0] : look.high[0], look.low[1] : look.high[1]] = part[held]
+    return Region(tuple(look.slices[held].tolist()), full), is_whole
+
+
+def between(position_mm: Floats, heights_mm: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """For each height the slice below it, the one above it, and the weight of the latter; clamped to the stack."""
+    if len(position_mm) == 1:
+        nothing = np.zeros(len(heights_mm), np.intp)
+        return nothing, nothing, np.zeros(len(heights_mm))
+    below = np.clip(np.searchsorted(position_mm, heights_mm, side="right") - 1, 0, len(position_mm) - 2)
+    weight = (heights_mm - position_mm[below]) / (position_mm[below + 1] - position_mm[below])
+    return below, below + 1, np.clip(weight, 0, 1)
+
+
+def squares_of(
+    images: Tensor,
+    center: tuple[float, float],
+    spacing_mm: tuple[float, float],
+    pixel_mm: float,
+    turn: Floats | None = None,
+) -> Tensor:
+    """Squares of `FIELD` pixels of `pixel_mm` about a centre (row, column) of images `[n, row, column]`.
+
+    Linear; averaged where the images are finer. Outside of them their border goes on. `turn` (2 x 2) is applied to the
+    square's directions (row, column).
+    """
+    import torch  # noqa: PLC0415  heavy: only where a network runs
+    from torch.nn import functional  # noqa: PLC0415  heavy: only where a network runs
+
+    fold = max(1, round(pixel_mm / max(spacing_mm)))
+    steps = (np.arange(FIELD * fold) - (FIELD * fold - 1) / 2) * pixel_mm / fold
+    offsets = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1) @ (np.eye(2) if turn is None else turn.T)
+    size = np.array(images.shape[-2:])
+    places = 2 * (np.array(center) + offsets / np.array(spacing_mm)) / (size - 1) - 1
+    grid = torch.from_numpy(places[None, ..., ::-1].astype(np.float32))
+    seen = functional.grid_sample(images[None], grid, padding_mode="border", align_corners=True)
+    return (functional.avg_pool2d(seen, fold) if fold > 1 else seen)[0]
+
+
+def shown(hu: Tensor) -> Tensor:
+    """HU as the network sees them, -1 to 1."""
+    middle, half = (HIGHEST_HU + LOWEST_HU) / 2, (HIGHEST_HU - LOWEST_HU) / 2
+    return (hu.clamp(LOWEST_HU, HIGHEST_HU) - middle) / half
+
+
+def _spacing(plane: Plane) -> tuple[float, float]:
+    return plane.row_spacing_mm, plane.column_spacing_mm
+
+
+def _square(volume: Volume, slice_: int, center: Point, pixel_mm: float) -> Tensor:
+    """The square about the foot of the centre on one slice; only the part that it needs becomes float."""
+    import torch  # noqa: PLC0415  heavy: only where a network runs
+
+    plane, hu = volume.plane[slice_], volume.hu[slice_]
+    foot = np.array(plane.pixel_from_patient(center))
+    half = FIELD * pixel_mm / 2 / np.array(_spacing(plane))
+    size = np.array(hu.shape)
+    low = np.clip(np.floor(foot - half) - 1, 0, size - 2).astype(int)
+    high = np.clip(np.ceil(foot + half) + 2, low + 2, size).astype(int)
+    part = torch.from_numpy(hu[low[0] : high[0], low[1] : high[1]].astype(np.float32))
+    row, column = (foot - low).tolist()
+    return squares_of(part[None], (row, column), _spacing(plane), pixel_mm)[0]
+
+
+def _places(plane: Plane, foot: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp], pixel_mm: float) -> Floats:
+    """Where source pixels lie in the square, `[2, row, column]`."""
+    down, along = (
+        (index - at) * spacing / pixel_mm + (FIELD - 1) / 2
+        for index, at, spacing in zip((rows, columns), foot, _spacing(plane), strict=True)
+    )
+    return np.array(np.meshgrid(down, along, indexing="ij"))
+
+
+def _part_at(mask: Mask, weight: Floats, planes: Sequence[Plane]) -> Mask:
+    """The connected part of a mask with the greatest weight, its holes filled."""
+    label, count = connected_parts(mask, planes)
+    weights = ndimage.sum_labels(weight, label, np.arange(1, count + 1))
+    part = label == 1 + int(np.argmax(weights))
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in part])
