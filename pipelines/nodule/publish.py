@@ -63,8 +63,8 @@ def publish(
             "unsure_from": round(float(np.clip(unsure, 0.02, 0.9)), 4),
         },
         "licence": "Apache-2.0; learnt in part from LIDC-IDRI (CC BY 3.0, doi 10.7937/K9/TCIA.2015.LO9QL9SX)",
-        "data": "simulated chests (pipelines/phantom/chest) with simulated nodules and, implanted, real ones: patches of "
-        "LIDC-IDRI with the marks of four readers, Armato SG III et al., Med Phys 2011, 38:915-931. No real lung as "
+        "data": "simulated chests (pipelines/phantom/chest) with simulated nodules and, implanted, real ones: patches "
+        "of LIDC-IDRI with the marks of four readers, Armato SG III et al., Med Phys 2011, 38:915-931. No real lung as "
         "background. Figures by cross-validation: neither the patients nor the chests of a fold's scans were seen.",
         "figures": {"training": list(history), **validate.figures(readings, each)},
         "intended_use": "Research and quality work: point a reader to lung nodules on chest CT. Not a medical device.",
