@@ -1,4 +1,4 @@
-"""A made chest: clean Hounsfield units at 1 mm out of smooth shapes, tubes and branching trees, with no data of anybody.
+"""A made chest: clean Hounsfield units at 1 mm out of shapes, tubes and branching trees, with no data of anybody.
 
 Arrays are `[z, y, x]` with z towards the head, y towards the back and x towards the patient's left, so that indices
 grow along the axes of the patient (LPS). Within the drawing a point is (x, y, z) in mm from the middle of the grid's
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -273,7 +274,7 @@ class _Drawing:
 
     def _shape_mediastinum(self) -> None:
         draw, s = self.generator.uniform, self.scale
-        cx, cy, cz = self.carina
+        _, cy, cz = self.carina
         sy = self._spine_y
         grow_ = draw(0.9, 1.2)
         self.parts: list[tuple[Field, float]] = []
@@ -440,7 +441,7 @@ class _Drawing:
         self.parts += [(self._blob((side * 17 * s, y, z), (8 * s, 9 * s, 20 * s)), hu) for side in (-1, 1)]
 
     def _shape_lungs(self) -> None:
-        o, draw, s = self.options, self.generator.uniform, self.scale
+        o, draw = self.options, self.generator.uniform
         self.cavity = self._cavity()
         apex_y = (float(self._back_y(self.top)) + float(self._front_y(self.top))) / 2 + 2
         tall = 0.46 * o.height
@@ -472,7 +473,7 @@ class _Drawing:
 
     def _diaphragm(self) -> Field:
         """Height of the diaphragm over (y, x)."""
-        o, draw, s = self.options, self.generator.uniform, self.scale
+        o, draw = self.options, self.generator.uniform
         y, x = self.y[0], self.x[0]
         floor = np.full((y.shape[0], x.shape[1]), -20.0, np.float32)
         middle = (float(self._back_y(self.dome)) + float(self._front_y(self.dome))) / 2
@@ -487,11 +488,11 @@ class _Drawing:
         center = np.where(y < middle + 30, center, self.floor)
         floor = np.maximum(np.maximum(floor, recess), center)
         bumps = smooth_noise(self.generator, floor.shape, 30 / _STEP) * 2.0
-        return ndimage.gaussian_filter(floor + bumps, 1.6)
+        return np.asarray(ndimage.gaussian_filter(floor + bumps, 1.6), np.float32)
 
     def _draw_soft_tissue(self) -> None:
         """The body on the lattice: HU of everything but lungs, airways and bones."""
-        o, draw, s = self.options, self.generator.uniform, self.scale
+        o = self.options
         noise, fine = self._noise(22), self._noise(7)
         wall = self.cavity
         swell = np.clip(self._part(self.z) - 0.72, 0, 1) * 75  # shoulders
@@ -501,7 +502,7 @@ class _Drawing:
         breasts = self._breasts()
         body = wall - np.maximum(thick + fat, 16)
         body = smooth_union(body, breasts, 12)
-        front, back = self._front_y(self.z), self._back_y(self.z)
+        back = self._back_y(self.z)
         body = np.maximum(body, self.y - (back + 30 + 0.5 * o.fat))  # the back lies flat on the table
         hu = np.full(self.coarse.shape, _AIR, np.float32)
         hu[body < 0] = _FAT
@@ -601,9 +602,8 @@ class _Drawing:
         field: Field,
         points: Sequence[Sequence[float]] | Points,
         radius: Sequence[float],
-        squash: Point = (1, 1, 1),
     ) -> None:
-        """Lower `field` to the distance from a bent bar. `squash` (z, y, x) above 1 makes it thinner along that axis."""
+        """Lower `field` to the distance from a bent bar."""
         line = self._index(points)
         for first, last, reach in zip(line[:-1], line[1:], radius, strict=False):
             found = distance_to_piece(self.shape, first, last, float(reach) + 3)
@@ -703,14 +703,16 @@ class _Drawing:
     def _pushed(self, points: Points) -> Points:
         """Points moved to 5 mm outside of the lungs' space."""
         gradient = np.gradient(self.shell[::2, ::2, ::2], 2 * _STEP)
-        for _ in range(5):
+        for turn in range(14):
             at = self._index(points).T / (2 * _STEP)
             depth = ndimage.map_coordinates(self.shell[::2, ::2, ::2], at, order=1, mode="nearest")
             slope = np.stack([ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in gradient[::-1]], 1)
             slope[:, 2] *= 0.3
-            move = np.clip(5.0 - depth, -6, 6)[:, None] * slope / np.maximum((slope**2).sum(1, keepdims=True), 0.2)
+            move = np.clip(5.5 - depth, -6, 6)[:, None] * slope / np.maximum((slope**2).sum(1, keepdims=True), 0.2)
             points = points + 0.8 * move
-        return np.asarray(ndimage.gaussian_filter1d(points, 1.0, axis=0, mode="nearest"), np.float32)
+            if turn == 9:  # smooth the arc, then mend what that took off it
+                points = ndimage.gaussian_filter1d(points, 1.2, axis=0, mode="nearest")
+        return np.asarray(points, np.float32)
 
     def _sternum(self) -> tuple[float, float]:
         """Heights of its top and its lower end."""
@@ -778,7 +780,7 @@ class _Drawing:
 
     def _draw_lungs(self) -> None:
         """Parenchyma, fissures and what is wrong with it."""
-        o, draw = self.options, self.generator.uniform
+        o = self.options
         self._cut_hilum()
         x = Grid(self.origin, self.shape).axes()[0]
         self.lungs = np.where(self.distance < 0, np.where(x < self.plate_x, RIGHT, LEFT), 0).astype(np.uint8)
@@ -838,7 +840,7 @@ class _Drawing:
 
     def _draw_lobes(self) -> None:
         """Fissures are sheets over (y, x): the oblique ones fall from back to front, the horizontal one is flat."""
-        o, draw = self.options, self.generator.uniform
+        draw = self.generator.uniform
         x, y, z = Grid(self.origin, self.shape).axes()
         self.lobes = np.zeros(self.shape, np.uint8)
         self.sheet = np.zeros(self.shape, np.float32)
@@ -1045,7 +1047,7 @@ class _Drawing:
         side /= np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-3)
         shown = np.flatnonzero(radius > 1.15)
         shift = (side * (radius * 2.2 + 0.6)[:, None]).astype(np.float32)
-        joint = {}
+        joint: dict[int, NDArray[np.floating[Any]]] = {}
         for k in shown:
             parent = int(tree.parent[k])
             start = joint.get(parent, tree.start[k] + (np.array([0, 3, -2]) * s if parent < 0 else shift[k]))
@@ -1068,7 +1070,7 @@ class _Drawing:
 
     def _tube(self, points: Points, radius: float, wall: float) -> None:
         line = self._index(points)
-        for first, last in zip(line[:-1], line[1:], strict=True):
+        for first, last in pairwise(line):
             found = distance_to_piece(self.shape, first, last, radius + wall + 1)
             if found is None:
                 continue
@@ -1087,7 +1089,7 @@ class _Drawing:
 
     def _draw_roots(self, vessel: Field, arteries: Points, veins: Points) -> None:
         """The large vessels between the heart and the lobes' roots."""
-        s, (cx, cy, cz) = self.scale, self.carina
+        s, (_, cy, cz) = self.scale, self.carina
         right, left = self.hilum_right, self.hilum_left
         interlobar, trunk = right + np.array([3, -1, 0]) * s, left + np.array([-2, 2, 6]) * s
         begin = np.array([-34 * s, cy - 8 * s, cz - 20 * s])
@@ -1286,7 +1288,7 @@ class _Drawing:
 
     def _chest(self) -> Chest:
         def whole(values: NDArray[np.generic], dtype: type) -> NDArray[Any]:
-            full = np.zeros(self.whole.shape, dtype)
+            full: NDArray[Any] = np.zeros(self.whole.shape, dtype)
             full[self.window] = values
             return full
 

@@ -244,7 +244,7 @@ def _with_nodules(
     recipes = [*options.recipes, *(random_recipe(generator, masses=0.0) for _ in range(options.nodules))]
     scale = float(((options.growth or 1.0) / pose.swelling) ** (1 / 3))
     taken: list[tuple[Floats, float]] = []
-    made = []
+    made: list[_Nodule] = []
     for number, recipe in enumerate(recipes):
         radius = recipe.diameter_mm / 2
         center = place(still, recipe.position, radius, generator, margin=int(radius) + 8, taken=taken)
@@ -258,7 +258,7 @@ def _with_nodules(
     return hu, marks, tuple(made)
 
 
-def _stamped(
+def _stamped(  # noqa: PLR0917  what, where, how, in this order
     stamp: _Stamp, recipe: NoduleRecipe, center: Floats, chest: Chest, canvas: tuple[HU, NDArray[np.uint8]], number: int
 ) -> _Nodule | None:
     corner = np.rint(np.floor(center) - np.floor(stamp.center)).astype(int)
@@ -286,7 +286,7 @@ def _stamped(
 
 
 def slice_planes(options: ChestStudyOptions, hu: HU, pose: _Pose) -> tuple[Plane, ...]:
-    """The planes of a study, feet to head. Prone patients are seen as they lie, so rows and columns run the other way."""
+    """The planes of a study, feet to head. Prone patients are shown as they lie: rows and columns run the other way."""
     corners = pose.patient(np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * np.array(hu.shape))
     low, high = corners.min(0), corners.max(0)
     middle = (low + high) / 2

@@ -34,7 +34,8 @@ class Tree:
 
     def radius(self, terminal_mm: float) -> Points:
         """Radius of each branch by Murray's law, with the radius at the terminals, mm."""
-        return np.minimum(terminal_mm * self.terminals ** (1 / MURRAY_EXPONENT), THICKEST_MM).astype(np.float32)
+        radius = terminal_mm * self.terminals ** (1 / MURRAY_EXPONENT)
+        return np.minimum(radius, THICKEST_MM).astype(np.float32)
 
     def direction(self) -> Points:
         """Unit directions `[n, 3]`."""
