@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from dicom_node.alert.catalogue import Message
+from dicom_node.alert.policy import lung_rads_of
 
 STATUS_WORDS = {"finding": "finding", "unsure": "not sure", "not_read": "not read"}
 DISCLAIMER = "For research use, not a medical device. Look at the images."
 _MEASURES = {"volume_ml": "mL", "long_axis_mm": "mm long", "short_axis_mm": "mm short"}
+_SUGGESTED = "Lung-RADS {} suggested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,16 @@ class Told:
 def compose(told: Told) -> Message:
     """The alert of one result."""
     answer = STATUS_WORDS[told.status] + ("" if told.score is None else f", {told.score:.0%}".replace("%", " %"))
+    category = lung_rads_of(told.outcome)
+    if category is not None:
+        answer += f", {_SUGGESTED.format(category)}"
+    impression = told.outcome.get("impression")
     reason = told.outcome.get("reason") or {}
     lines = [
         f"Study {told.study_token}",
         *([] if told.patient is None else [_patient(told.patient)]),
         f"{told.pipeline}: {answer}",
+        *([str(impression)] if impression else []),
         *([str(reason["text"])] if reason else []),
         *(f"- {_finding(finding, told.key_slices)}" for finding in told.outcome.get("findings", ())),
         *(f"Note: {warning['text']}" for warning in told.outcome.get("warnings", ())),
@@ -54,7 +61,9 @@ def compose(told: Told) -> Message:
         DISCLAIMER,
     ]
     title = f"{told.priority.upper()} {told.pipeline}: {answer}"
-    return Message(title, "\n".join(lines), "urgent" if told.status == "finding" else "attention")
+    # A nodule is told within days, whatever its category: nobody's phone need ring for it.
+    is_urgent = told.status == "finding" and category is None
+    return Message(title, "\n".join(lines), "urgent" if is_urgent else "attention")
 
 
 def compose_test(rule: str, ae_title: str, at: datetime) -> Message:
@@ -63,14 +72,26 @@ def compose_test(rule: str, ae_title: str, at: datetime) -> Message:
     return Message(f"TEST of alert rule {rule}", f"{text}\n{DISCLAIMER}", "information")
 
 
-def _finding(finding: Mapping[str, Any], key_slices: Mapping[str, int]) -> str:
+def in_a_line(finding: Mapping[str, Any]) -> str:
+    """A finding of a result's JSON: label, side, what was measured, and the category suggested for it."""
+    category = lung_rads_of({"findings": [finding]})
     parts: Sequence[str] = [
         str(finding["label"]),
         *([str(finding["side"])] if finding.get("side") else []),
-        *(f"{finding[key]:.1f} {unit}" for key, unit in _MEASURES.items() if finding.get(key) is not None),
-        *([f"slice {key_slices[uid]}"] if (uid := str(finding.get("key_instance_uid"))) in key_slices else []),
+        *(f"{_rounded(finding[key])} {unit}" for key, unit in _MEASURES.items() if finding.get(key) is not None),
+        *([] if category is None else [_SUGGESTED.format(category)]),
     ]
     return ", ".join(parts)
+
+
+def _rounded(value: float) -> str:
+    """To a tenth; what is less than one, such as a small nodule's mL, to a hundredth."""
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def _finding(finding: Mapping[str, Any], key_slices: Mapping[str, int]) -> str:
+    uid = str(finding.get("key_instance_uid"))
+    return in_a_line(finding) + (f", slice {key_slices[uid]}" if uid in key_slices else "")
 
 
 def _patient(patient: Patient) -> str:

@@ -51,8 +51,16 @@ def list_studies(*, settings: Settings, limit: int | None, as_json: bool) -> Non
     if as_json:
         print_json([asdict(study) for study in held])
         return
-    rows = [asdict(study) | {"series": len(study.series)} for study in held]
-    columns = ("last_received_at", "state", "accession_number", "study_description", "series", "study_instance_uid")
+    rows = [asdict(study) | {"series": len(study.series), "answer": _answers(study)} for study in held]
+    columns = (
+        "last_received_at",
+        "state",
+        "answer",
+        "accession_number",
+        "study_description",
+        "series",
+        "study_instance_uid",
+    )
     print_rows(rows, columns, as_json=False, title="studies")
 
 
@@ -71,8 +79,9 @@ def show_study(*, settings: Settings, uid: str, as_json: bool) -> None:
         print_json(asdict(study))
         return
     print_fields({name: value for name, value in asdict(study).items() if name != "series"}, as_json=False)
-    columns = ("state", "modality", "series_description", "instance_count", "revision_number", "score", "reason")
-    print_rows(study.series, columns, as_json=False, title="series")
+    columns = ("state", "modality", "series_description", "instance_count", "revision_number", "answer", "reason")
+    rows = [asdict(series) | {"answer": _answer(series)} for series in study.series]
+    print_rows(rows, columns, as_json=False, title="series")
 
 
 @click.group()
@@ -247,6 +256,18 @@ def list_quarantine(*, settings: Settings, limit: int | None, as_json: bool) -> 
     with ledger_of(settings) as ledger, ledger.read() as connection:
         held = quarantine_rows.list_quarantined(connection, limit)
     print_rows(held, ("at", "reason", "sop_class_uid", "file"), as_json=as_json, title="refused objects")
+
+
+def _answers(study: study_rows.Study) -> str | None:
+    """What was answered for the series of the study that are as urgent as it is."""
+    answers = (_answer(series) for series in study.series if series.state == study.state)
+    return "; ".join(answer for answer in answers if answer) or None
+
+
+def _answer(series: study_rows.SeriesState) -> str | None:
+    """The impression in words; the score alone of a result that was recorded without one."""
+    impression = (series.outcome or {}).get("impression")
+    return impression or (None if series.score is None else f"score {series.score:.3g}")
 
 
 def _unknown(what: str, which: object) -> NoReturn:

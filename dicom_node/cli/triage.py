@@ -12,6 +12,7 @@ import click
 from pydicom import dcmread
 from rich.progress import track
 
+from dicom_node.alert.message import in_a_line
 from dicom_node.cli.common import ANSWER_IS_NO, Sign, errors, print_json, say, with_json, with_settings
 from dicom_node.dispatch.priors import PriorSearch, day_of
 from dicom_node.dispatch.run import ReadAnswer, ReadRequest, read_series
@@ -166,10 +167,10 @@ def _print(entries: Sequence[Mapping[str, Any]]) -> None:
 def _texts(entry: Mapping[str, Any]) -> Iterator[str]:
     if entry["reason"]:
         yield entry["reason"]["text"]
-    for finding in entry["findings"]:
-        measured = f"{finding['volume_ml']:.1f} mL, " if "volume_ml" in finding else ""
-        side = f"{finding['side']}, " if finding["side"] else ""
-        yield f"{finding['label']}, {measured}{side}certainty {finding['certainty']:.2f}"
+    if entry.get("impression"):
+        yield entry["impression"]
+    for number, finding in enumerate(entry["findings"], start=1):
+        yield f"{number}. {in_a_line(finding)}, certainty {finding['certainty']:.2f}"
     for warning in entry["warnings"]:
         yield f"Note: {warning['text']}"
     for one in entry["objects"]:

@@ -20,6 +20,7 @@ from pipelines.findings import ModelIdentity, Outcome, Status
 from pipelines.reasons import Reason, TriageError, refuse
 from reporting.build import BuiltObject, build
 from reporting.build import warm as warm_reports
+from reporting.catalogue import narratives
 from reporting.source import Equipment, ReportCase, inherit
 
 log = structlog.get_logger()
@@ -89,6 +90,7 @@ class _Steps:
     name: str = "open"
     seconds: dict[str, float] = field(default_factory=dict)
     outcome: Outcome | None = None
+    impression: str = ""
     found: FoundPrior = field(default_factory=FoundPrior)
     built: tuple[BuiltObject, ...] = ()
     repairs: tuple[Reason, ...] = ()
@@ -116,6 +118,7 @@ def _read_series(request: ReadRequest, steps: _Steps) -> None:
     steps.outcome = replace(reading.outcome, warnings=(*reading.outcome.warnings, *steps.found.warnings))
     if reading.outcome.status == "not_read":
         return
+    steps.impression = narratives()[request.language].impression(steps.outcome, pipeline.looks_for)
     with steps.step("report"):
         steps.repairs = inherit(reading.headers[0]).repairs
         steps.built = build(_case(request, pipeline, replace(reading, outcome=steps.outcome), steps.found))
@@ -168,6 +171,7 @@ def _case(request: ReadRequest, pipeline: Pipeline, reading: Reading, found: Fou
 def _answer(steps: _Steps, outcome: Outcome, seconds: dict[str, float]) -> ReadAnswer:
     rounded = {step: round(value, 4) for step, value in (dict(outcome.timings) | seconds).items()}
     document = outcome.as_json() | {
+        "impression": "" if outcome.status == "not_read" else steps.impression,
         "seconds": rounded,
         "repairs": [repair.as_json() for repair in steps.repairs],
         "prior": steps.found.as_json(),

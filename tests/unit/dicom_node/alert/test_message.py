@@ -34,6 +34,25 @@ def test_a_finding_is_told_in_full() -> None:
     ]
 
 
+def test_nodules_are_told_with_their_number_and_category_and_ring_no_phone() -> None:
+    nodule = {
+        "label": "Nodule",
+        "side": "right",
+        "volume_ml": 0.512,
+        "long_axis_mm": 12.34,
+        "short_axis_mm": 9.1,
+        "attributes": {"Lung-RADS assessment": "Lung-RADS 4B"},
+    }
+    impression = "2 lung nodules, largest 12.3 x 9.1 mm solid, right; Lung-RADS 4B suggested"
+    outcome = {"findings": [nodule, FINDING], "impression": impression}
+    message = compose(replace(TOLD, pipeline="nodule", priority="routine", outcome=outcome))
+    assert message.title == "ROUTINE nodule: finding, 93 %, Lung-RADS 4B suggested"
+    assert message.urgency == "attention"
+    lines = message.text.splitlines()
+    assert impression in lines
+    assert "- Nodule, right, 0.51 mL, 12.3 mm long, 9.1 mm short, Lung-RADS 4B suggested" in lines
+
+
 def test_what_is_not_known_is_left_out() -> None:
     bare = {"label": "Nodule", "side": None, "volume_ml": None, "key_instance_uid": KEY_INSTANCE}
     message = compose(replace(TOLD, outcome={"findings": [bare]}, key_slices={}))
