@@ -18,7 +18,9 @@ from pydicom import Dataset
 from scipy import ndimage
 
 from pipelines.geometry import Floats, Plane, Point
-from pipelines.phantom.chest.anatomy import LEFT, Chest, ChestOptions, make_chest
+from pipelines.phantom.chest.anatomy import Chest, make_chest
+from pipelines.phantom.chest.build import ChestOptions
+from pipelines.phantom.chest.frame import LEFT
 from pipelines.phantom.chest.nodules import Canvas, NoduleRecipe, paint, painted, place, random_recipe
 from pipelines.phantom.images import (
     PADDING,

@@ -35,7 +35,7 @@ class Tree:
     def radius(self, terminal_mm: float) -> Points:
         """Radius of each branch by Murray's law, with the radius at the terminals, mm."""
         radius = terminal_mm * self.terminals ** (1 / MURRAY_EXPONENT)
-        return np.minimum(radius, THICKEST_MM).astype(np.float32)
+        return np.asarray(np.minimum(radius, THICKEST_MM), np.float32)
 
     def direction(self) -> Points:
         """Unit directions `[n, 3]`."""
