@@ -148,7 +148,11 @@ class PriorArchive(Table):
     move_ae_title: AeTitle = "TRIAGE_PRIORS"
     """What the PACS knows `move_port` of this host as."""
     move_port: Port | None = None
-    """Where fetched images are sent to by C-MOVE, where the PACS refuses C-GET; unset, C-MOVE is not used."""
+    """Where fetched images are sent to by C-MOVE, for a PACS that has no C-GET; unset, they are fetched by C-GET."""
+
+    @property
+    def maximum_bytes(self) -> int:
+        return self.maximum_mb * 1_000_000
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:

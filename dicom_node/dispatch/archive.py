@@ -1,4 +1,4 @@
-"""Asks a PACS for earlier studies of a patient and fetches from it (PS3.4, annex C): C-FIND, C-GET, else C-MOVE.
+"""Asks a PACS for earlier studies of a patient and fetches from it (PS3.4, annex C): C-FIND, C-GET or C-MOVE.
 
 Everything has a limit, in time and in size, because a reading waits for it; whatever goes wrong is an `ArchiveError`.
 """
@@ -53,7 +53,7 @@ FETCHED = {
 """What is fetched, and in which transfer syntaxes: one context for each, so that nothing need be re-encoded."""
 MAXIMUM_PDU_BYTES = 131072
 PENDING = (0xFF00, 0xFF01)
-OUT_OF_RESOURCES = 0xA700
+WARNING, OUT_OF_RESOURCES = 0xB, 0xA700
 
 
 class ArchiveError(TriageError):
@@ -76,7 +76,7 @@ class _Basket:
         content = event.encoded_dataset()
         with self._lock:
             self.held_bytes += len(content)
-            self.is_full |= self.held_bytes > self.settings.maximum_mb * 1_000_000
+            self.is_full |= self.held_bytes > self.settings.maximum_bytes
             if self.is_full or self.is_late:
                 return OUT_OF_RESOURCES
             path = self.folder / f"{len(self.files):05}.dcm"
@@ -122,7 +122,9 @@ class Archive:
         folder.mkdir()
         self._basket.folder, self._basket.files = folder, []
         asked = _identifier("SERIES", StudyInstanceUID=study_instance_uid, SeriesInstanceUID=series_instance_uid)
-        if not self._get(asked) and self._settings.move_port is not None:
+        if self._settings.move_port is None:
+            self._get(asked)
+        else:
             self._move(asked, self._settings.move_port)
         return tuple(self._basket.files)
 
@@ -143,19 +145,17 @@ class Archive:
             raise self._unreachable(f"it answers a query with status {status:04X}")
         return found
 
-    def _get(self, asked: Dataset) -> bool:
-        """Whether anything came, or all was well."""
+    def _get(self, asked: Dataset) -> None:
         model = StudyRootQueryRetrieveInformationModelGet
         if not self._accepts(model):
-            return False
-        status = self._ask(lambda: self._association.send_c_get(asked, model))
-        return status == 0 or bool(self._basket.files)
+            raise self._unreachable("it takes no C-GET")
+        self._check(self._ask(lambda: self._association.send_c_get(asked, model)), "C-GET")
 
     def _move(self, asked: Dataset, port: int) -> None:
         """Have the series sent to a storage SCP that is there for as long as this takes."""
         model = StudyRootQueryRetrieveInformationModelMove
         if not self._accepts(model):
-            return
+            raise self._unreachable("it takes no C-MOVE")
         receiver = AE(ae_title=self._settings.move_ae_title)
         receiver.supported_contexts = _storage_contexts()
         try:
@@ -164,7 +164,8 @@ class Archive:
             raise self._unreachable(f"port {port} cannot be listened on") from error
         assert server is not None  # as it does not block
         try:
-            self._ask(lambda: self._association.send_c_move(asked, self._settings.move_ae_title, model))
+            status = self._ask(lambda: self._association.send_c_move(asked, self._settings.move_ae_title, model))
+            self._check(status, "C-MOVE")
         finally:
             server.shutdown()
 
@@ -181,6 +182,12 @@ class Archive:
         except (RuntimeError, ValueError) as error:  # pynetdicom's, for an association that has ended
             raise self._unreachable("it ended the association") from error
         raise self._unreachable("it ended the association")
+
+    def _check(self, status: int, what: str) -> None:
+        """A warning, Bxxx, means that some instances failed: the rest is used."""
+        self._check_limits()
+        if status != 0 and status >> 12 != WARNING:
+            raise self._unreachable(f"it answers a {what} with status {status:04X}")
 
     def _check_limits(self) -> None:
         if self._basket.is_full:
