@@ -157,6 +157,15 @@ def test_phantoms_that_cannot_be_are_wrong_usage(tmp_path: Path, options: tuple[
     assert "--out" in told(invoke("phantom", "head"), 2).stderr
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--nodule", "nose:5"), ("--nodule", "solid:wide"), ("--nodule", "solid:5:nose"), ("--growth", 99), ("--dose", 0)],
+)
+def test_chest_phantoms_that_cannot_be_are_wrong_usage(tmp_path: Path, options: tuple[object, ...]) -> None:
+    assert "Usage:" in told(invoke("phantom", "chest", "--out", tmp_path / "x", *options), 2).stderr
+    assert not (tmp_path / "x").exists()
+
+
 COLUMNS = ("patient", "slices", "bleeding_slices", "ivh", "iph", "sah", "edh", "sdh")
 
 
