@@ -20,7 +20,7 @@ from pipelines.codes import Code
 from pipelines.findings import Finding, Measurement, Region
 from pipelines.geometry import Floats, Point
 from pipelines.nodule.lungs import Lungs, find_lungs
-from pipelines.nodule.measure import measure
+from pipelines.nodule.measure import Measures, measure
 from pipelines.nodule.registration import Place, Registration, find_again, register
 from pipelines.reasons import Reason, Refusal
 from pipelines.volume import Volume, load
@@ -87,15 +87,31 @@ class Matching:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Before:
+    """What a nodule was at the earlier study.
+
+    `measures` are measured now on the images of then, None where it was not found on them at its place: then
+    `volume_mm3` is what was told. `told` is the finding of then (as `Finding.as_json`), None where it was overlooked.
+    """
+
+    volume_mm3: float
+    measures: Measures | None
+    told: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
     """The findings with what is known of their change, as far as a comparison could be made.
 
+    `before[n]` is what finding n was then, None for what was not there, or cannot be known. `days` lie between the two.
     `vanished` are the nodules of the earlier study, as `Finding.as_json` gives them, that lie in the field of view and
     were not found again. `compared_with` is the date of the earlier study, None when no comparison could be made: then
     a warning says why.
     """
 
     findings: tuple[Finding, ...]
+    before: tuple[Before | None, ...]
+    days: int
     warnings: tuple[Reason, ...] = ()
     vanished: tuple[Mapping[str, object], ...] = ()
     compared_with: date | None = None
@@ -188,10 +204,11 @@ def compare(
     images of then, at its place: only what is not there either is new. Where the earlier CT does not show the place,
     nothing is said.
     """
+    days = (study_date - prior.study_date).days
     try:
         earlier = _lay_on(volume, lungs, prior)
     except Refusal as refusal:
-        return Comparison(tuple(findings), (refusal.reason,))
+        return Comparison(tuple(findings), (None,) * len(findings), days, (refusal.reason,))
     places = [_place(volume, earlier, finding) for finding in findings]
     matching = match(
         np.array([place.point for place in places]).reshape(-1, 3),
@@ -201,8 +218,8 @@ def compare(
         [GATE_MM if place.looks_alike >= FOUND_AGAIN else LOOSE_GATE_MM for place in places],
     )
     known = {n: earlier.nodules[m] for n, m in matching.pairs}
-    before = _volumes_before(earlier, places, known, segmenter)
-    days, slices_mm = (study_date - prior.study_date).days, (_slice_mm(volume), _slice_mm(earlier.volume))
+    before = _before(earlier, places, known, segmenter)
+    slices_mm = _slice_mm(volume), _slice_mm(earlier.volume)
     told = tuple(
         _told(finding, places[n], known.get(n), _change(finding, before.get(n), days, slices_mm))
         for n, finding in enumerate(findings)
@@ -211,7 +228,8 @@ def compare(
         earlier.nodules[m].told for m in matching.vanished if _is_shown(volume, earlier, earlier.nodules[m])
     )
     warnings = (Reason("prior.nodules_not_found", {"count": len(vanished)}),) if vanished else ()
-    return Comparison(told, warnings, vanished, prior.study_date)
+    held = tuple(before.get(n) for n in range(len(findings)))
+    return Comparison(told, held, days, warnings, vanished, prior.study_date)
 
 
 def _lay_on(volume: Volume, lungs: Lungs, prior: Prior) -> _Earlier:
@@ -248,10 +266,10 @@ def _place(volume: Volume, earlier: _Earlier, finding: Finding) -> Place:
     return find_again(volume, earlier.volume, earlier.registration, finding.center_mm, _diameter_mm(finding))
 
 
-def _volumes_before(
+def _before(
     earlier: _Earlier, places: Sequence[Place], known: Mapping[int, _Known], segmenter: Segmenter
-) -> dict[int, float]:
-    """Volume then, mm3, of each nodule of now that was there then, by its index.
+) -> dict[int, Before]:
+    """What each nodule of now that was there then was, by its index.
 
     Measured on the images of then. What was told then stands in where the region found now is not at the place of then.
     """
@@ -263,28 +281,27 @@ def _volumes_before(
     }
     order = sorted(at)
     regions = segmenter.segment(earlier.volume, [at[n] for n in order]) if order else ()
-    volumes: dict[int, float] = {}
+    before: dict[int, Before] = {}
     for n, region in zip(order, regions, strict=True):
         measured = measure(earlier.volume, region)
         away_mm = float(np.linalg.norm(np.subtract(measured.center_mm, at[n])))
         if away_mm <= GATE_MM + _ball_mm(measured.volume_mm3) / 4:
-            volumes[n] = measured.volume_mm3
+            before[n] = Before(measured.volume_mm3, measured, known[n].told if n in known else None)
         elif n in known:
-            volumes[n] = known[n].volume_mm3
-    return volumes
+            before[n] = Before(known[n].volume_mm3, None, known[n].told)
+    return before
 
 
-def _change(finding: Finding, before_mm3: float | None, days: int, slices_mm: tuple[float, float]) -> Growth | None:
+def _change(finding: Finding, before: Before | None, days: int, slices_mm: tuple[float, float]) -> Growth | None:
     """The change of a nodule that was there then, None for one that was not."""
     volume_ml = finding.measured("volume_ml")
-    if before_mm3 is None or volume_ml is None:
+    if before is None or volume_ml is None:
         return None
-    now_mm3 = 1000.0 * volume_ml
+    both = 1000.0 * volume_ml, before.volume_mm3
     error_now, error_before = (
-        volume_error_percent(_ball_mm(mm3), slice_mm)
-        for mm3, slice_mm in zip((now_mm3, before_mm3), slices_mm, strict=True)
+        volume_error_percent(_ball_mm(mm3), slice_mm) for mm3, slice_mm in zip(both, slices_mm, strict=True)
     )
-    return change(now_mm3, before_mm3, days, error_now, error_before)
+    return change(*both, days, error_now, error_before)
 
 
 def _told(finding: Finding, place: Place, known: _Known | None, growth: Growth | None) -> Finding:

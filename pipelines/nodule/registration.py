@@ -164,13 +164,13 @@ def _start(fixed: _Chest, moving: _Chest) -> tuple[Floats, Floats]:
 
 
 def _refine(fixed: _Chest, moving: _Chest, start: tuple[Floats, Floats]) -> Any:
-    transform = SimpleITK.AffineTransform(3)
+    transform: Any = SimpleITK.AffineTransform(3)  # type: ignore[no-untyped-call]
     center = fixed.grid.points(np.argwhere(fixed.lungs)).mean(axis=0)
     matrix, offset = start
     transform.SetCenter(center.tolist())
     transform.SetMatrix(matrix.ravel().tolist())
     transform.SetTranslation((matrix @ center + offset - center).tolist())
-    method = SimpleITK.ImageRegistrationMethod()
+    method: Any = SimpleITK.ImageRegistrationMethod()  # type: ignore[no-untyped-call]
     method.SetNumberOfThreads(1)
     method.SetMetricAsCorrelation()
     method.SetMetricFixedMask(_image(ndimage.binary_dilation(fixed.lungs, iterations=2).astype(np.uint8), fixed.grid))
@@ -213,7 +213,7 @@ def _overlap(moving: _Chest, held: Floats, fixed: _Chest, back: Floats) -> float
 
 def _read(chest: _Chest, points: Floats) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     index = chest.grid.indices(points)
-    is_inside = ((index >= 0) & (index <= np.array(chest.grid.shape) - 1)).all(axis=-1)
+    is_inside = np.all((index >= 0) & (index <= np.array(chest.grid.shape) - 1), axis=-1)
     return ndimage.map_coordinates(chest.hu, index.T, order=1, mode="nearest"), is_inside
 
 
@@ -224,7 +224,7 @@ def _pearson(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _image(array: NDArray[Any], grid: Grid) -> Any:
-    image = SimpleITK.GetImageFromArray(array)
+    image: Any = SimpleITK.GetImageFromArray(array)
     image.SetOrigin(grid.origin.tolist())
     image.SetSpacing([grid.step_mm] * 3)
     image.SetDirection(grid.axes[::-1].T.ravel().tolist())
