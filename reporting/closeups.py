@@ -20,7 +20,7 @@ from reporting.source import ReportCase
 LEFT, TOP, GAP = 24, 104, 12
 LARGE = 392
 LIST = LEFT + 2 * (LARGE + GAP) + 8
-LIST_LINE = 22
+LIST_LINE = 19
 LIGHT = (205, 205, 205)
 TILES, TILE, TILES_TOP = 6, 182, 526
 CAPTION_LINE = 15
@@ -121,7 +121,7 @@ def _list(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative) -> 
     """Few findings in full, many in a line each; those that find no room are counted."""
     findings, places = case.outcome.findings, LARGE // LIST_LINE
     told = [_told(draw, finding, narrative, case.outcome, places // len(findings)) for finding in findings]
-    if sum(map(len, told)) + 2 * len(told) > places:
+    if sum(map(len, told)) + 2 * len(told) - 1 > places:
         told = [[] for _ in findings]
     line = 0
     for number, finding in enumerate(findings, start=1):

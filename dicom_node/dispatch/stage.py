@@ -255,6 +255,8 @@ class DispatchStage:
         if answer.model is not None:
             results.add_model(connection, **answer.model.as_json(), now=self._clock())
             facts["model"] = answer.model.as_json()
+        if answer.outcome.get("impression"):
+            facts["impression"] = answer.outcome["impression"]
         if answer.outcome["prior"] is not None:
             facts["prior"] = answer.outcome["prior"]
         facts["objects"] = {one.sop_instance_uid: one.sha256 for one in held}

@@ -38,8 +38,10 @@ NARRATIVE = Narrative(
     },
     counted={
         "Nodule": Counted(
-            one="1 lung nodule, {largest}",
-            many="{count} lung nodules, largest {largest}",
+            one="1 lung nodule",
+            many="{count} lung nodules",
+            of_one=", {}",
+            of_many=", largest {}",
             segment="Nodule {number}{side}",
             category="{} suggested",
             assessed="{} is suggested by the rules of v2022 and provisional: the assessment is the reader's.",

@@ -26,6 +26,10 @@ class Counted:
 
     one: str
     many: str
+    of_one: str
+    """What the one is."""
+    of_many: str
+    """What the largest is."""
     segment: str
     category: str
     """A finding's Lung-RADS suggestion."""
@@ -193,10 +197,10 @@ class Narrative:
         count = len(outcome.findings)
         largest = max(outcome.findings, key=lambda finding: finding.measured("long_axis_mm") or 0.0)
         size = f"{self.axes_of(largest)} {self.answer(largest, codes.COMPOSITION)}".strip()
-        side = "" if largest.side is None else self.sides[largest.side]
-        sentence = (counted.one if count == 1 else counted.many).format(
-            count=count, largest=", ".join(part for part in (size, side) if part)
-        )
+        described = ", ".join(part for part in (size, "" if largest.side is None else self.sides[largest.side]) if part)
+        sentence = (counted.one if count == 1 else counted.many).format(count=count)
+        if described:
+            sentence += (counted.of_one if count == 1 else counted.of_many).format(described)
         category = outcome.lung_rads
         return sentence if category is None else f"{sentence}; {counted.category.format(category.meaning)}"
 

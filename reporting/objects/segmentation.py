@@ -17,7 +17,7 @@ from pipelines.codes import Code
 from pipelines.findings import Finding, Region
 from pipelines.geometry import Plane, Point
 from reporting import uids
-from reporting.document import code_item, concept, finish, identity, stand_in
+from reporting.document import LONGEST_LO, code_item, concept, finish, identity, stand_in
 from reporting.narrative.narrative import Narrative
 from reporting.source import ReportCase, body_part
 
@@ -73,7 +73,7 @@ class Segmentation:
             software_versions=case.equipment.software_version,
             device_serial_number=case.equipment.device_serial_number,
             content_label=CONTENT_LABEL,
-            content_description=narrative.impression(case.outcome, case.looked_for)[:64],
+            content_description=_description(narrative.impression(case.outcome, case.looked_for)),
             transfer_syntax_uid=ExplicitVRLittleEndian,
             omit_empty_frames=True,
         )
@@ -95,12 +95,19 @@ class Segmentation:
 OBJECT = Segmentation()
 
 
+def _description(impression: str) -> str:
+    """As a long string (LO). Only whole clauses: "Lung-RADS 4A" must not become "Lung-RADS 4"."""
+    while len(impression) > LONGEST_LO and "; " in impression:
+        impression = impression.rpartition("; ")[0]
+    return impression[:LONGEST_LO]
+
+
 def _described(case: ReportCase, number: int, finding: Finding, narrative: Narrative) -> hd.seg.SegmentDescription:
     model = case.model
     tracking_id = narrative.tracking(number, finding)
     description = hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=tracking_id[:64],
+        segment_label=tracking_id[:LONGEST_LO],
         segmented_property_category=concept(codes.MORPHOLOGICALLY_ABNORMAL),
         segmented_property_type=concept(PROPERTY_TYPES.get(finding.kind, finding.kind)),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,

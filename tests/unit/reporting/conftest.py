@@ -18,6 +18,7 @@ from pipelines.volume import load
 from reporting.build import build
 from reporting.source import ReportCase
 from tests.unit.reporting.cases import MODEL, Shape, case_of, finding_of, made_case
+from tests.unit.reporting.nodule_cases import NODULES, Chest, nodule_case
 
 Tool = Callable[..., "subprocess.CompletedProcess[str]"]
 ASCII = Shape(patient_name="Meier^Anna")
@@ -44,6 +45,9 @@ MADE = {
     "utf_8": lambda: made_case(Shape()),
     "clean": lambda: made_case(ASCII, "clean"),
     "unsure": lambda: made_case(ASCII, "unsure", warnings=(Reason("contrast.given"),)),
+    "nodules": lambda: nodule_case(nodules=NODULES, warnings=(Reason("contrast.given"),)),
+    "nodules_prone": lambda: nodule_case(Chest(slices=24, step_mm=10.0, prone=True, feet_first=True), NODULES[:2]),
+    "no_nodules": lambda: nodule_case(nodules=(), status="clean"),
 }
 # Validators compare names byte by byte, so these are not compared with their sources by dcentvfy.
 RECODED = {

@@ -13,12 +13,15 @@ from pydicom import Dataset, dcmread
 from pipelines.reasons import Reason
 from reporting.build import build
 from tests.unit.reporting.cases import Shape, made_case
+from tests.unit.reporting.nodule_cases import NODULES, nodule_case
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "reporting"
 CASES = {
     "finding": lambda: made_case(Shape(tilt_degrees=18.5, variable=True), findings=2),
     "clean": lambda: made_case(status="clean"),
     "unsure": lambda: made_case(status="unsure", warnings=(Reason("contrast.given"),)),
+    "nodules": lambda: nodule_case(nodules=NODULES[:3], warnings=(Reason("contrast.given"),)),
+    "no_nodules": lambda: nodule_case(nodules=(), status="clean"),
 }
 
 
