@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset, dcmread
 
+from pipelines.catalogue import catalogue
 from pipelines.phantom.head.study import PhantomOptions, make_study
 from tests.dummy_room import dummy_pipeline
 from tests.unit.db.queued import slices
@@ -51,6 +52,24 @@ def study(tmp_path: Path) -> Path:
 def document(node: Node, *words: object, code: int = 0) -> Any:
     result = told(node.run(*words, "--json"), code)
     return json.loads(result.stdout)
+
+
+def test_triage_compares_with_an_earlier_study(dummy: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(catalogue()["dummy"]), "compares_with_prior", True)
+    folders = []
+    for day, study in (("20250301", "2.25.8"), ("20260301", "2.25.9")):
+        made = slices(1)
+        for one in made:
+            one.StudyDate, one.StudyInstanceUID, one.SeriesInstanceUID = day, study, f"{study}.1"
+            one.SOPInstanceUID = f"{study}.1.{one.InstanceNumber}"
+        folders.append(write(tmp_path / day, made))
+    then, now = folders
+    [entry] = document(dummy, "triage", now, "--prior", then)["series"]
+    assert entry["compared_with"] == "2025-03-01"
+    assert (entry["prior"]["study_date"], entry["prior"]["images"]) == ("2025-03-01", 4)
+    [entry] = document(dummy, "triage", then, "--prior", now)["series"]
+    assert (entry["compared_with"], entry["prior"]) == (None, None)
+    assert "no earlier study of the same patient" in told(dummy.run("triage", then, "--prior", now)).output
 
 
 def test_triage_follows_its_schema(dummy: Node, study: Path, tmp_path: Path) -> None:
