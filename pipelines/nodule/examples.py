@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.phantom.chest import implant, nodules
-from pipelines.phantom.chest.implant import Patch
+from pipelines.nodule import implant
+from pipelines.nodule.implant import Patch
+from pipelines.phantom.chest import nodules
 from pipelines.phantom.chest.nodules import Canvas, PaintedNodule
 
 Image = NDArray[np.float32]

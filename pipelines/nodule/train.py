@@ -23,11 +23,10 @@ import torch
 from torch import nn
 
 from models.training.loop import Schedule, Training, train
-from pipelines.nodule import examples, learning, publish, reduction, validate
+from pipelines.nodule import examples, implant, learning, publish, reduction, validate
 from pipelines.nodule.detect import PLAIN, Detector, build, ready
 from pipelines.nodule.examples import Background
 from pipelines.nodule.reduction import Samples
-from pipelines.phantom.chest import implant
 from pipelines.phantom.chest.anatomy import make_chest
 
 ARGUMENTS = {"candidates": [16, 32, 64, 96], "reduction": [16, 32, 64, 96]}

@@ -13,13 +13,12 @@ from scipy.optimize import minimize
 
 from models.evaluation.froc import Annotation, FrocCurve, Mark, froc
 from pipelines.geometry import Floats, Plane
-from pipelines.nodule import examples
+from pipelines.nodule import examples, implant
 from pipelines.nodule.detect import Calibration, Detector
 from pipelines.nodule.examples import Scanner
+from pipelines.nodule.implant import Patch
 from pipelines.nodule.prepare import prepare
 from pipelines.nodule.views import cut
-from pipelines.phantom.chest import implant
-from pipelines.phantom.chest.implant import Patch
 from pipelines.phantom.chest.nodules import PaintedNodule
 from pipelines.volume import Volume
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.phantom.chest import implant, nodules
+from pipelines.nodule import implant
+from pipelines.phantom.chest import nodules
 from pipelines.phantom.chest.nodules import Canvas, NoduleRecipe
 
 SIDE = 56
@@ -81,7 +82,7 @@ def patch_folder(folder: Path, *, flipped: bool = False) -> Path:
     """One made patch in the form of the LIDC ones: a ball of 8 mm at 0.7 x 0.7 x 1.25 mm that three readers marked."""
     spacing = np.array([0.7, 0.7, 1.25])
     axes = np.meshgrid(*(np.arange(n) * s for n, s in zip((44, 44, 8), spacing, strict=True)), indexing="ij")
-    middle = [15.0, 15.0, 4.4]
+    middle = [15.13, 14.91, 4.41]  # so that no voxel lies at just 4 mm
     far = np.sqrt(sum((axis - value) ** 2 for axis, value in zip(axes, middle, strict=True)))
     image = np.where(far < 4, 30, -880).astype(np.int16)
     image[30:34, :, :] = 60
@@ -91,12 +92,9 @@ def patch_folder(folder: Path, *, flipped: bool = False) -> Path:
         image, masks, affine[0, 0] = image[::-1], masks[::-1], 0.7
     (folder / "nodules").mkdir(parents=True)
     np.savez(folder / "nodules" / "a.npz", image=image, masks=masks, affine=affine, spacing=spacing)
-    columns = (
-        "nodule_id,patient_id,file,eq_diameter_consensus_mm,n_readers,mean_texture,vote_calcification,"
-        "spacing_x,spacing_y,spacing_z,flags"
-    )
-    row = "a_R_1,P1,nodules/a.npz,8.0,3,5.0,6,0.7,0.7,1.25,"
-    unmatched = "b_R_1,P1,nodules/b.npz,8.0,3,5.0,6,0.7,0.7,1.25,reader_masks_unmatched"
+    columns = "nodule_id,patient_id,file,n_readers,flags,texture_ratings,malignancy_ratings,calcification_ratings"
+    row = "a_R_1,P1,nodules/a.npz,3,,5;5;4,3;3;3,6;6;6"
+    unmatched = "b_R_1,P1,nodules/b.npz,3,reader_masks_unmatched,5;5;4,3;3;3,6;6;6"
     (folder / "index.csv").write_text(f"{columns}\n{row}\n{unmatched}\n", encoding="utf-8")
     return folder
 

@@ -1,15 +1,13 @@
 """Real nodules, cut from annotated scans, set into another lung: turned, mirrored and scaled, their edges blended.
 
-The pictures come from a folder in the form of LIDC-IDRI patches: `index.csv` and `nodules/*.npz` with `image` (HU
-`[x, y, z]`), `masks` (bit r = reader r) and `affine` (index to RAS mm). They are tight: beyond their first and last
-slice the nearest slice goes on while it fades. Pieces of a picture that hold no nodule are set in the same way, so that
-nothing can be learnt from the seam.
+They are tight: beyond their first and last slice the nearest slice goes on while it fades. Pieces of a picture that
+hold no nodule are set in the same way, so that nothing can be learnt from the seam.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipelines.geometry import Floats
+from pipelines.nodule import patches
 from pipelines.phantom.chest.nodules import (
     Box,
     Canvas,
-    Floats,
     Kind,
     PaintedNodule,
     Position,
@@ -29,11 +28,10 @@ from pipelines.phantom.chest.nodules import (
     painted,
 )
 
-READERS = 4
 _PADDED_MM = 7.0
 _SOFT_HU = -400
 _WALL_SHARE = 0.33
-_ABSENT = "6"
+_NOT_CALCIFIED = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,54 +68,48 @@ def fold_of(patient_id: str, folds: int) -> int:
 
 def load_patches(folder: Path) -> tuple[Patch, ...]:
     """All usable patches of a folder; those whose readers' marks do not fit are passed over."""
-    with (folder / "index.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if "reader_masks_unmatched" not in row["flags"]]
-    return tuple(_load(folder, row) for row in rows)
+    return tuple(_ready(patches.read_patch(folder, row)) for row in patches.read_index(folder))
 
 
-def _load(folder: Path, row: dict[str, str]) -> Patch:
-    with np.load(folder / row["file"]) as held:
-        hu, marks = np.moveaxis(held["image"], (0, 1, 2), (2, 1, 0)), np.moveaxis(held["masks"], (0, 1, 2), (2, 1, 0))
-        affine = held["affine"]
-    # Index to RAS: x and y grow towards left and back in LPS when their diagonal elements are negative.
-    for axis, element in ((2, -affine[0, 0]), (1, -affine[1, 1]), (0, affine[2, 2])):
-        if element < 0:
-            hu, marks = np.flip(hu, axis), np.flip(marks, axis)
-    spacing = np.array([float(row[f"spacing_{axis}"]) for axis in "zyx"])
-    votes = sum(((marks >> reader) & 1).astype(np.uint8) for reader in range(READERS))
-    consensus = 2 * votes >= int(row["n_readers"])
+def _ready(real: patches.Patch) -> Patch:
+    """A patch turned into the grid's directions, and continued along z."""
+    volume = real.volume
+    plane = volume.plane[0]
+    marks = np.stack([volume.hu, real.consensus, np.any(real.marks, axis=0)])
+    flips = [axis for axis, direction in ((3, plane.row_direction[0]), (2, plane.column_direction[1])) if direction < 0]
+    hu, consensus, union = np.flip(marks, tuple(flips))
+    spacing = np.array([plane.thickness_mm, plane.row_spacing_mm, plane.column_spacing_mm])
     pad = int(np.ceil(_PADDED_MM / spacing[0]))
     deep = ((pad, pad), (0, 0), (0, 0))
     hu = np.clip(np.pad(hu, deep, mode="edge"), -1024, 3000).astype(np.int16)
-    consensus = np.pad(consensus, deep)
-    union = np.pad(votes > 0, deep)
-    outside = ndimage.distance_transform_edt(~union, sampling=spacing).astype(np.float32)
+    outside = ndimage.distance_transform_edt(np.pad(union, deep) == 0, sampling=spacing).astype(np.float32)
     rows, columns = np.ogrid[: hu.shape[1], : hu.shape[2]]
     down = np.minimum(rows, hu.shape[1] - 1 - rows) * spacing[1]
     along = np.minimum(columns, hu.shape[2] - 1 - columns) * spacing[2]
     return Patch(
-        row["nodule_id"],
-        row["patient_id"],
+        real.row.nodule_id,
+        real.row.patient_id,
         hu,
-        consensus,
+        np.pad(consensus, deep) > 0,
         outside,
         np.asarray(np.minimum(down, along), np.float32),
         spacing,
-        float(row["eq_diameter_consensus_mm"]),
-        _kind(row),
+        float(np.cbrt(6 * consensus.sum() * np.prod(spacing) / np.pi)),
+        _kind(real.row),
         _wall(hu, outside, spacing),
         _noise(hu, outside),
     )
 
 
-def _kind(row: dict[str, str]) -> Kind:
-    """By the readers' mean texture (1 non-solid to 5 solid) and the vote on calcification."""
-    texture = float(row["mean_texture"])
+def _kind(row: patches.Row) -> Kind:
+    """By the readers' mean texture (1 non-solid to 5 solid) and their vote on calcification."""
+    texture = float(np.mean(row.texture))
     if texture < 2.5:
         return "ground_glass"
     if texture < 4:
         return "part_solid"
-    return "solid" if row["vote_calcification"] == _ABSENT else "calcified"
+    [(vote, _)] = Counter(row.calcification).most_common(1)
+    return "solid" if vote == _NOT_CALCIFIED else "calcified"
 
 
 def _wall(hu: NDArray[np.int16], outside: NDArray[np.float32], spacing: Floats) -> Floats | None:
@@ -256,10 +248,10 @@ def outward_at(lungs: NDArray[np.uint8], center: Floats) -> Floats | None:
     return None if best is None else best[1]
 
 
-def choose(patches: Sequence[Patch], generator: np.random.Generator, *, evenly: float = 0.5) -> Patch:
+def choose(known: Sequence[Patch], generator: np.random.Generator, *, evenly: float = 0.5) -> Patch:
     """A patch: with the chance `evenly` one of each kind alike, so that rare kinds are met, else any."""
     if generator.random() < evenly:
-        kinds = sorted({patch.kind for patch in patches})
+        kinds = sorted({patch.kind for patch in known})
         kind = kinds[int(generator.integers(len(kinds)))]
-        patches = [patch for patch in patches if patch.kind == kind]
-    return patches[int(generator.integers(len(patches)))]
+        known = [patch for patch in known if patch.kind == kind]
+    return known[int(generator.integers(len(known)))]
