@@ -76,7 +76,8 @@ def _ready(real: patches.Patch) -> Patch:
     volume = real.volume
     plane = volume.plane[0]
     marks = np.stack([volume.hu, real.consensus, np.any(real.marks, axis=0)])
-    flips = [axis for axis, direction in ((3, plane.row_direction[0]), (2, plane.column_direction[1])) if direction < 0]
+    directions = {1: plane.normal[2], 2: plane.column_direction[1], 3: plane.row_direction[0]}
+    flips = [axis for axis, direction in directions.items() if direction < 0]
     hu, consensus, union = np.flip(marks, tuple(flips))
     spacing = np.array([plane.thickness_mm, plane.row_spacing_mm, plane.column_spacing_mm])
     pad = int(np.ceil(_PADDED_MM / spacing[0]))
