@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -89,18 +89,26 @@ class FoundPrior:
 @contextmanager
 def earlier_study(search: PriorSearch | None, files: Sequence[Path], looked_for: Code) -> Iterator[FoundPrior]:
     """The study to compare the series of `files` with; what was fetched for it is gone afterwards."""
-    if search is None:
-        yield FoundPrior()
-        return
+    with ExitStack() as stack:
+        try:
+            found = FoundPrior() if search is None else _found(search, files, looked_for, stack)
+        except Exception as error:  # noqa: BLE001  whatever it is: the series is to be read
+            log.error("prior.failed", error=type(error).__name__)
+            found = FoundPrior(warnings=(Reason("prior.not_comparable", {"detail": type(error).__name__}),))
+        yield found
+
+
+def _found(search: PriorSearch, files: Sequence[Path], looked_for: Code, stack: ExitStack) -> FoundPrior:
     now = _identity(files[0])
     known = next((prior for prior in search.known if is_earlier(_identity(prior.paths[0]), now)), None)
-    if known is not None or search.folder is None or not search.archives:
-        yield FoundPrior(known, "ledger" if known else "")
-        return
+    if known is not None:
+        return FoundPrior(known, "ledger")
+    if search.folder is None or not search.archives:
+        return FoundPrior()
     search.folder.mkdir(parents=True, exist_ok=True)
     clear_up(search.folder)
-    with tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-", dir=search.folder) as folder:
-        yield _from_archives(search, now, looked_for, Path(folder))
+    folder = tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-", dir=search.folder)
+    return _from_archives(search, now, looked_for, Path(stack.enter_context(folder)))
 
 
 def day_of(text: str) -> date | None:

@@ -257,8 +257,8 @@ class DispatchStage:
             facts["model"] = answer.model.as_json()
         if answer.outcome.get("impression"):
             facts["impression"] = answer.outcome["impression"]
-        if answer.outcome["prior"] is not None:
-            facts["prior"] = answer.outcome["prior"]
+        if prior := answer.outcome.get("prior"):
+            facts["prior"] = prior
         facts["objects"] = {one.sop_instance_uid: one.sha256 for one in held}
         self._audit(connection, job, "reading.done", 0, facts)
         return True

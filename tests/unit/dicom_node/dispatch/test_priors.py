@@ -229,6 +229,15 @@ def test_a_pacs_is_not_asked_where_the_ledger_knows(
         assert (found.prior, found.source, found.warnings) == (prior, "ledger", ())
 
 
+def test_a_prior_that_cannot_be_opened_harms_nothing(request_of: ReadRequest, tmp_path: Path) -> None:
+    path = tmp_path / "1.dcm"
+    path.write_bytes(b"no DICOM")
+    prior = Prior((path,), (), "2.25.2.1", date(2025, 1, 1))
+    with earlier_study(PriorSearch((prior,)), request_of.files, codes.NODULE) as found:
+        assert found.prior is None
+        assert [one.code for one in found.warnings] == ["prior.not_comparable"]
+
+
 def test_what_dead_workers_left_is_removed(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
