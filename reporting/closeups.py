@@ -19,7 +19,7 @@ from reporting.source import ReportCase
 
 LEFT, TOP, GAP = 24, 104, 12
 LARGE = 392
-LIST = LEFT + 2 * (LARGE + GAP) + 8
+LIST = LEFT + 2 * (LARGE + GAP) + 2
 LIST_LINE = 19
 LIGHT = (205, 205, 205)
 TILES, TILE, TILES_TOP = 6, 182, 526
@@ -142,7 +142,7 @@ def _row(draw: ImageDraw.ImageDraw, y: int, number: int, finding: Finding, narra
     side = "" if finding.side is None else narrative.sides[finding.side]
     text(draw, (LIST + 16, y), str(number), 14, color=AMBER, anchor="ra")
     text(draw, (LIST + 24, y), ", ".join(part for part in (side, third) if part), 14)
-    text(draw, (LIST + 144, y), narrative.axes_of(finding), 14)
+    text(draw, (LIST + 142, y), narrative.axes_of(finding), 14)
     category = finding.attributes.get(codes.LUNG_RADS)
     if category is not None:
         text(draw, (WIDTH - LEFT, y), narrative.term(category.meaning), 14, anchor="ra")

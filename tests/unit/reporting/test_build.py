@@ -26,6 +26,8 @@ DCIODVFY_ACCEPTED = (
     "DeviceUID(0018,1002)",  # younger than the tool
     "needed to build DICOMDIR",  # empty at the source
     "Retired Person Name form",  # as the source has it
+    "Unrecognized defined term = <99TRIAGE>",  # the private scheme, which the object identifies
+    "/CodingSchemeUID(0008,010c)[1]> - Unrecognized defined term",  # and by this
 )
 DCENTVFY_ACCEPTED = (
     "Element=<AccessionNumber> IE <Study> versus <Series>",  # the tool takes it for one of the series in documents
