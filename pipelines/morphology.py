@@ -17,15 +17,16 @@ def dilate(mask: Mask, radius: float) -> Mask:
     reach = int(radius)
     far = int(radius**2) + 1
     # The smallest numbers that hold what is added to `far`: the time goes into moving them.
-    squared = np.where(mask, 0, far).astype(np.uint8 if 2 * far < 256 else np.int16)
+    kind = np.dtype(np.uint8 if 2 * far < 256 else np.int16)
+    squared: NDArray[np.integer] = np.where(mask, 0, far).astype(kind)
     for axis in range(mask.ndim):
         nearest = squared.copy()
         lines, given = np.moveaxis(nearest, axis, 0), np.moveaxis(squared, axis, 0)
         for away in range(1, min(reach, len(lines) - 1) + 1):
-            np.minimum(lines[:-away], given[away:] + lines.dtype.type(away**2), out=lines[:-away])
-            np.minimum(lines[away:], given[:-away] + lines.dtype.type(away**2), out=lines[away:])
+            np.minimum(lines[:-away], given[away:] + away**2, out=lines[:-away])
+            np.minimum(lines[away:], given[:-away] + away**2, out=lines[away:])
         squared = nearest
-    return np.asarray(squared <= radius**2)
+    return np.asarray(squared <= int(radius**2))
 
 
 def erode(mask: Mask, radius: float) -> Mask:

@@ -8,6 +8,7 @@ by closing each lung with balls, whose sizes decide what is nodule or mass and w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -37,6 +38,7 @@ _GAS_HU = -965.0
 # What is lower than this has no measured value: the field of view ends there.
 _PADDING_HU = -1020
 # Shells of tables and cushions are thinner than a chest wall; 6 mm and less are not body.
+_MOST_AIR_PART = 0.1
 _LEAST_IN_HULL = 0.8
 _HULL_SAMPLES = 4000
 # Gas pockets are sought below several CT numbers: at full breath or in emphysema lung is hard to tell from airways.
@@ -57,12 +59,17 @@ _STEEPEST = 2
 _ONE_SIDED = 0.85
 # Closing by 12 mm brings back what is up to 24 mm wide and touches the pleura, and vessels up to the hilum.
 _NODULE_MM = 12.0
-# Balls of 35 mm fit into hearts and livers, not into masses up to 7 cm; the aorta, which they do not fit into either,
-# is thinner than what balls of 13 mm leave, or longer than any mass.
-_MASS_MM, _AORTA_MM, _LONGEST_MASS_MM = 35.0, 13.0, 84.0
-_LEAST_CONTACT = 0.5
+# Balls of 35 mm fit into hearts and livers, not into masses up to 7 cm. They do not fit into the aorta, the hilum and
+# the corners around heart and spine either: those are thinner than balls of 8 mm, longer than any mass, or border on
+# lung with less of their surface than a mass, even one at the wall, does.
+_MASS_MM, _CORE_MM, _LONGEST_MASS_MM = 35.0, 8.0, 84.0
+_LEAST_CONTACT = 0.4
 _MASS_HU = (-150.0, 300.0)
+# On the side of the chest wall lungs are smooth and convex: there balls of 50 mm close over what is wide and shallow.
+_WALL_MM, _WALL_DEPTH_MM = 50.0, 15.0
 _COARSE = 2
+_COARSE_MM = _COARSE * GRID_MM
+_EVERY = (slice(None, None, _COARSE),) * 3
 # From front to back; smaller chests are children's, whose hearts, livers and aortas are smaller too.
 _ADULT_DEPTH_MM = 170.0
 _IN_PLANE = np.array([np.zeros((3, 3)), [[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.zeros((3, 3))], np.bool_)
@@ -130,7 +137,7 @@ def find_lungs(volume: Volume) -> Lungs:
     gas[window] = _gas_pockets(smooth[window], air[window])
     aerated = _lung_pieces(smooth, air & ~gas)
     _check(aerated)
-    side = _sides(aerated, _midline(hu, aerated))
+    side = _sides(smooth, aerated, _midline(hu, aerated))
     side = _closed_sides(side, smooth)
     side[gas] = 0
     right, left = (float((side == which).sum()) * _VOXEL_ML for which in (RIGHT, LEFT))
@@ -153,8 +160,8 @@ def _smoothed(hu: NDArray[np.int16]) -> NDArray[np.int16]:
 def _inside_body(hu: NDArray[np.int16], smooth: NDArray[np.int16]) -> Mask:
     """What is not outside air: air that reaches the edge of its slice, unless it is lung that the edge cuts.
 
-    Such lung is denser than air and lies within the convex hull of the body; a gap between breasts, blankets or the
-    table may be one of these, but hardly both over all of its slices.
+    Such lung is denser than air all over or, in emphysema, lies within the convex hull of the body. Between blankets,
+    breasts or the table it may look so in some slices, which is why slices that hang together are judged together.
     """
     padding = _touching_edge(hu <= _PADDING_HU)
     body = _without_thin(smooth >= _TISSUE_HU)
@@ -166,21 +173,18 @@ def _inside_body(hu: NDArray[np.int16], smooth: NDArray[np.int16]) -> Mask:
     is_outside = np.ones(count + 1, np.bool_)
     is_outside[0] = False
     for piece in 1 + np.flatnonzero((air < voxels / 2)[1:] & (voxels[1:] * _VOXEL_ML > _PIECE_ML)):
-        is_outside[piece] = _part_in_hull(body, pieces == piece) < _LEAST_IN_HULL
+        is_outside[piece] = (
+            air[piece] > _MOST_AIR_PART * voxels[piece] and _part_in_hull(body, pieces == piece) < _LEAST_IN_HULL
+        )
     return np.asarray(~(is_outside[pieces] | padding))
 
 
 def _part_in_hull(body: Mask, piece: Mask) -> float:
     """The part of a piece that lies within the convex hull of the body in its slice."""
     k, j, i = (axis[:: max(1, len(axis) // _HULL_SAMPLES)] for axis in np.nonzero(piece))
-    rows = np.arange(body.shape[1])
-    is_row = body.any(axis=2)
-    first, last = body.argmax(axis=2), body.shape[2] - 1 - body[:, :, ::-1].argmax(axis=2)
     is_inside = np.ones(len(k), np.bool_)
-    for angle in np.linspace(0, 2 * np.pi, 32, endpoint=False):
-        down, along = np.sin(angle), np.cos(angle)
-        reach = np.where(is_row, rows * down + np.maximum(first * along, last * along), -np.inf).max(axis=1)
-        is_inside &= j * down + i * along <= reach[k]
+    for reach, down, along in _supports(body):
+        is_inside &= j * down + i * along <= reach[k] + 0.01
     return float(is_inside.mean())
 
 
@@ -256,10 +260,10 @@ def _midline(hu: NDArray[np.int16], aerated: Mask) -> int:
     return int(np.argmax(ndimage.uniform_filter1d(bone.astype(float), round(30 / GRID_MM), mode="nearest")))
 
 
-def _sides(aerated: Mask, midline: int) -> NDArray[np.uint8]:
+def _sides(smooth: NDArray[np.int16], aerated: Mask, midline: int) -> NDArray[np.uint8]:
     """Right (1) and left (2) lung. A piece that lies on both sides of the border between them is cut along it."""
     columns = np.arange(aerated.shape[2])
-    is_left = columns > _border(aerated, midline)[:, :, None]
+    is_left = columns > _border(smooth, aerated, midline)[:, :, None]
     labels, count = ndimage.label(aerated)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     left_part = np.bincount(labels[is_left], minlength=count + 1) / np.maximum(sizes, 1)
@@ -267,16 +271,17 @@ def _sides(aerated: Mask, midline: int) -> NDArray[np.uint8]:
     return np.where(aerated, np.where(is_left, LEFT, RIGHT), 0).astype(np.uint8)
 
 
-def _border(aerated: Mask, midline: int) -> NDArray[np.int64]:
+def _border(smooth: NDArray[np.int16], aerated: Mask, midline: int) -> NDArray[np.int64]:
     """The border's column `[k, j]`: from front to back of each slice the way through the least lung, near the midline.
 
-    Lungs may touch in front of the heart and behind the trachea, where only two sheets of pleura part them.
+    Lungs may touch in front of the heart and behind the trachea, where only two sheets of pleura part them: the denser
+    way is taken.
     """
     reach = round(_BORDER_MM / GRID_MM)
     columns = np.clip(np.arange(midline - reach, midline + reach + 1), 0, aerated.shape[2] - 1)
     # Away from the midline the way gets a little longer, so that it stays there where nothing draws it elsewhere.
     away = np.abs(columns - midline) / 1000
-    cost = aerated[:, :, columns] + away
+    cost = np.where(aerated[:, :, columns], ((_TISSUE_HU - smooth[:, :, columns]) / 450) ** 2, 0) + away
     steps = range(-_STEEPEST, _STEEPEST + 1)
     came_from = np.zeros(cost.shape, np.int8)
     total = cost[:, 0]
@@ -298,47 +303,71 @@ def _closed_sides(side: NDArray[np.uint8], smooth: NDArray[np.int16]) -> NDArray
     """Each lung closed by itself, so that nothing between the two is closed over."""
     rows = np.flatnonzero(side.any(axis=(0, 2)))
     scale = float(np.clip((rows[-1] - rows[0] + 1) * GRID_MM / _ADULT_DEPTH_MM, 0.5, 1.0))
+    is_wall = _depth_in_hull(side[_EVERY] > 0) * _COARSE_MM < scale * _WALL_DEPTH_MM
     result, claims = side.copy(), []
     for which in (RIGHT, LEFT):
         own = side == which
         claim = np.zeros_like(own)
         if own.any():
-            window = _window(own, margin=_COARSE * round(_MASS_MM / GRID_MM / _COARSE))
-            claim[window] = _closed_lung(own[window], smooth[window], scale)
+            window = _window(own, margin=round(_WALL_MM / GRID_MM))
+            coarse = tuple(slice(axis.start // _COARSE, -(-axis.stop // _COARSE)) for axis in window)
+            claim[window] = _closed_lung(own[window], smooth[window], is_wall[coarse], scale)
         claims.append(claim)
     result[(side == 0) & claims[0] & ~claims[1]] = RIGHT
     result[(side == 0) & claims[1] & ~claims[0]] = LEFT
     return result
 
 
-def _closed_lung(lung: Mask, smooth: NDArray[np.int16], scale: float) -> Mask:
+def _closed_lung(lung: Mask, smooth: NDArray[np.int16], is_wall: Mask, scale: float) -> Mask:
     """A lung with its vessels, nodules and masses; `scale` is its size as a part of an adult's."""
-    filled = closed(lung, scale * _NODULE_MM / GRID_MM)
-    every = (slice(None, None, _COARSE),) * 3
-    step_mm = _COARSE * GRID_MM
-    is_tissue = (smooth[every] > _MASS_HU[0]) & (smooth[every] < _MASS_HU[1])
-    hollow = closed(filled[every], scale * _MASS_MM / step_mm) & ~filled[every] & is_tissue
-    cores, _ = ndimage.label(erode(hollow, scale * _AORTA_MM / step_mm))
+    fine = closed(lung, scale * _NODULE_MM / GRID_MM)
+    filled = fine[_EVERY]
+    filled = filled | (closed(filled, scale * _WALL_MM / _COARSE_MM) & is_wall)
+    is_tissue = (smooth[_EVERY] > _MASS_HU[0]) & (smooth[_EVERY] < _MASS_HU[1])
+    hollow = closed(filled, scale * _MASS_MM / _COARSE_MM) & ~filled & is_tissue
+    radius = scale * _CORE_MM / _COARSE_MM
+    cores, _ = ndimage.label(erode(hollow, radius))
+    masses = np.zeros_like(filled)
     for label, box in enumerate(ndimage.find_objects(cores), start=1):
-        longest_mm = max(side.stop - side.start for side in box) * step_mm + 2 * scale * _AORTA_MM
-        if longest_mm <= scale * _LONGEST_MASS_MM:
-            mass = dilate(cores == label, scale * _AORTA_MM / step_mm + 1) & hollow
-            around = dilate(mass, 1) & ~mass
-            if (around & filled[every]).sum() >= _LEAST_CONTACT * around.sum():
-                fine = mass
-                for axis in range(3):
-                    fine = np.repeat(fine, _COARSE, axis=axis)
-                filled |= fine[tuple(slice(size) for size in filled.shape)]
-    return filled
+        longest_mm = max(axis.stop - axis.start for axis in box) * _COARSE_MM + 2 * scale * _CORE_MM
+        mass = dilate(cores == label, radius + 1) & hollow
+        around = dilate(mass, 1) & ~mass
+        if longest_mm <= scale * _LONGEST_MASS_MM and (filled & around).sum() >= _LEAST_CONTACT * around.sum():
+            masses |= mass
+    filled = filled | masses
+    for axis in range(3):
+        filled = np.repeat(filled, _COARSE, axis=axis)
+    return fine | filled[tuple(slice(size) for size in fine.shape)]
+
+
+def _depth_in_hull(mask: Mask) -> NDArray[np.float32]:
+    """How far every voxel lies within the convex hull of its slice of a mask, voxels; below 0 it lies outside."""
+    rows, columns = (np.arange(size, dtype=np.float32) for size in mask.shape[1:])
+    depth = np.full(mask.shape, np.inf, np.float32)
+    for reach, down, along in _supports(mask):
+        np.minimum(depth, reach[:, None, None] - (rows[:, None] * down + columns * along), out=depth)
+    return depth
+
+
+def _supports(mask: Mask) -> Iterator[tuple[NDArray[np.float32], float, float]]:
+    """The lines that bound the convex hull of a mask's slices: how far it reaches, by slice, along 32 directions."""
+    rows = np.arange(mask.shape[1])
+    is_row = mask.any(axis=2)
+    first, last = mask.argmax(axis=2), mask.shape[2] - 1 - mask[:, :, ::-1].argmax(axis=2)
+    for angle in np.linspace(0, 2 * np.pi, 32, endpoint=False):
+        down, along = float(np.sin(angle)), float(np.cos(angle))
+        reach = np.where(is_row, rows * down + np.maximum(first * along, last * along), -np.inf).max(axis=1)
+        yield reach.astype(np.float32), down, along
 
 
 def _window(mask: Mask, margin: int) -> tuple[slice, slice, slice]:
-    """The box around a mask, wider by a margin as far as the array goes."""
+    """The box around a mask, wider by a margin as far as the array goes; it begins on a voxel of the coarse grid."""
     sides = []
     for axis in range(3):
         found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
         low, high = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, 1)
-        sides.append(slice(max(0, low - margin), high + margin))
+        low = max(0, low - margin)
+        sides.append(slice(low - low % _COARSE, min(mask.shape[axis], high + margin)))
     return (sides[0], sides[1], sides[2])
 
 
