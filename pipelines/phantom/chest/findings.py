@@ -127,10 +127,12 @@ def _plaque(d: Drawing, hu: Field) -> None:
 
 
 def _fluid(d: Drawing, hu: Field) -> None:
+    """A sickle of fluid between lung and wall: thickest below and where gravity takes it."""
     side = RIGHT if d.generator.random() < 0.6 else LEFT
     _, y, z = Grid(d.origin, d.shape).axes()
-    deep = d.options.effusion_mm * np.clip(1.3 - d.rise(z), 0, 1)
-    level = np.asarray(d.back_y(z)) - deep if not d.options.is_prone else np.asarray(d.front_y(z)) + deep
-    wet = (d.lungs == side) & ((y > level) if not d.options.is_prone else (y < level))
+    back, front = d.back_y(z), d.front_y(z)
+    down = (back - y if d.options.is_prone else y - front) / (back - front)
+    thickness = d.options.effusion_mm * np.clip((down - 0.4) / 0.6, 0, 1) ** 1.3 * np.clip(1.3 - d.rise(z), 0, 1)
+    wet = (d.lungs == side) & (-d.distance < thickness - 2)
     hu[wet] = 8
     d.lungs[wet] = 0

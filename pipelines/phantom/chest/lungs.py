@@ -158,20 +158,16 @@ def _haze(d: Drawing) -> Field:
 
 
 def _bore_emphysema(d: Drawing, parenchyma: Field) -> None:
-    """Holes of 2 to 10 mm, more in the upper lobes, and now and then bullae under the pleura."""
+    """Holes of 2 to 10 mm, more in the upper lobes, and now and then bullae of 12 to 32 mm."""
     amount = d.options.emphysema
     if not amount:
         return
-    count = int(amount * 2500)
-    zyx = lung_voxels(d, count, upper=0.7)
-    radius = d.generator.gamma(3, 0.9, count) + 0.8
-    for (k, j, i), reach in zip(zyx.astype(np.float32), radius, strict=True):
-        found = distance_to_piece(
-            d.shape,
-            np.array([k, j, i], np.float32),
-            np.array([k, j, i + 0.8 * reach], np.float32),
-            float(reach) + 2,
-        )
+    holes, bullae = int(amount * 2500), int(d.generator.poisson(5 * amount))
+    places = np.concatenate([lung_voxels(d, holes, upper=0.7), lung_voxels(d, bullae, upper=0.95, depth_mm=1.0)])
+    radius = np.concatenate([d.generator.gamma(3, 0.9, holes) + 0.8, d.generator.uniform(6, 16, bullae)])
+    for place, reach in zip(places.astype(np.float32), radius, strict=True):
+        end = place + np.array([0, 0, 0.8 * reach], np.float32)
+        found = distance_to_piece(d.shape, place, end, float(reach) + 2)
         if found is not None:
             box, distance = found
             part = np.clip((reach - distance) / 2 + 0.5, 0, 1) * (0.5 + 0.5 * amount)

@@ -146,7 +146,7 @@ def _draw_airways(d: Drawing, tree: Tree) -> None:
         if int(k) not in joint:
             continue
         end, start = joint[int(k)], tree.start[k] + shift[k]
-        _plug(d, np.stack([start, end]), float(radius[k]) * draw(1.0, 1.6) + 0.5)
+        _plug(d, np.stack([start, end]), min(float(radius[k]) * draw(1.0, 1.6) + 0.5, 3.5))
 
 
 def _tube(d: Drawing, points: Points, radius: float, wall: float) -> None:
