@@ -252,7 +252,7 @@ add_rows(
     ReasonRow(
         "evaluation.wrong_data",
         "The labelled data cannot be used: {detail}.",
-        "Give a folder with one sub-folder for each patient and a truth.csv that names them.",
+        "Give a folder of the form that the help of the command describes.",
         severity="error",
         audit_outcome=8,
     ),
