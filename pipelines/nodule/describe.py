@@ -12,9 +12,21 @@ from pipelines import codes
 from pipelines.codes import Code
 from pipelines.findings import Finding, Measurement, Region, Side
 from pipelines.nodule.character import Character, Characterizer
-from pipelines.nodule.lung_rads import Category, Composition, Earlier, NoduleFacts, Position, categorize, mean_diameter
+from pipelines.nodule.growth import Before
+from pipelines.nodule.lung_rads import (
+    CODES,
+    Category,
+    CategoryName,
+    Composition,
+    Earlier,
+    NoduleFacts,
+    Position,
+    categorize,
+    mean_diameter,
+)
 from pipelines.nodule.lungs import LEFT, Lungs, Third
 from pipelines.nodule.measure import Measures, measure
+from pipelines.nodule.position import Place, place_of
 from pipelines.uids import derived_uid
 from pipelines.volume import Volume
 
@@ -43,8 +55,10 @@ THIRDS: Mapping[Third, Code] = {
     "middle": codes.MIDDLE_THIRD,
     "lower": codes.LOWER_THIRD,
 }
-AT_PLEURA_MM = 1.5
-"""Nearer than this to the lung's surface a nodule touches the pleura: the mask of the lungs has voxels of 2 mm."""
+SUSPECTED = 0.5
+"""From this likelihood on that readers would suspect malignancy, no shape is called benign: spicules are thinner than
+what outlines of nodules hold."""
+DAYS_A_MONTH = 30.44
 SAME_NODULE = 0.3
 """Part of the smaller of two regions from which on they are one nodule."""
 
@@ -61,21 +75,20 @@ def describe(
     """A finding for each region (with its certainty), without those that outline a nodule a second time."""
     series_key = "\n".join((*volume.instance_uid, model_sha256))
     return tuple(
-        _finding(volume, lungs, region, certainty, characterizer, series_key)
+        _finding(volume, lungs, region, certainty, characterizer=characterizer, series_key=series_key)
         for region, certainty in _distinct(regions, certainties)
     )
 
 
-def category_of(finding: Finding, before: Mapping[str, object] | None, months: float) -> Category:
-    """The Lung-RADS category that a finding suggests; `before` is the same nodule `months` ago, as JSON, if known."""
-    facts = _facts(finding)
-    change = finding.attributes.get(codes.CHANGE)
-    if change == codes.NEW:
+def category_of(finding: Finding, before: Before | None, days: int) -> Category:
+    """The Lung-RADS category that a finding suggests; `before` is what the same nodule was `days` ago, if known."""
+    if finding.attributes.get(codes.CHANGE) == codes.NEW:
         return categorize(_facts(finding, is_new=True))
-    if before is None or months <= 0:
-        return categorize(facts)
-    earlier = _facts_before(before)
-    return categorize(facts if earlier is None else _facts(finding, prior=Earlier(earlier, months)))
+    facts_before = None if before is None else _facts_before(before, finding)
+    if facts_before is None or days <= 0:
+        return categorize(_facts(finding))
+    told = before.told if before is not None else None
+    return categorize(_facts(finding, prior=Earlier(facts_before, days / DAYS_A_MONTH, _category_before(told))))
 
 
 def _distinct(regions: Sequence[Region], certainties: Sequence[float]) -> list[tuple[Region, float]]:
@@ -101,6 +114,7 @@ def _finding(
     lungs: Lungs,
     region: Region,
     certainty: float,
+    *,
     characterizer: Characterizer,
     series_key: str,
 ) -> Finding:
@@ -122,7 +136,7 @@ def _finding(
         attributes={
             codes.COMPOSITION: COMPOSITIONS[character.composition],
             codes.CALCIFICATION_PATTERN: CALCIFICATIONS[character.calcification],
-            codes.NODULE_POSITION: POSITIONS[_position(lungs, measures)],
+            **_placed(place_of(volume, lungs, region, measures), character),
             codes.LUNG_THIRD: THIRDS[third],
         },
     )
@@ -160,11 +174,11 @@ def _side(lungs: Lungs, measures: Measures) -> Side:
     return "left" if lungs.side[tuple(nearest)] == LEFT else "right"
 
 
-def _position(lungs: Lungs, measures: Measures) -> Position:
-    depth = float(lungs.inside_mm([measures.center_mm])[0])
-    if depth - measures.equivalent_diameter_mm / 2 < AT_PLEURA_MM:
-        return "juxtapleural"
-    return "intrapulmonary"
+def _placed(place: Place, character: Character) -> dict[Code, Code]:
+    """The position, and the shape where it is a benign one there."""
+    is_benign = place.benign_shape and character.malignancy < SUSPECTED
+    shape = {codes.NODULE_SHAPE: codes.BENIGN_SHAPE} if is_benign else {}
+    return {codes.NODULE_POSITION: POSITIONS[place.position], **shape}
 
 
 def _facts(finding: Finding, *, prior: Earlier | None = None, is_new: bool = False) -> NoduleFacts:
@@ -178,25 +192,45 @@ def _facts(finding: Finding, *, prior: Earlier | None = None, is_new: bool = Fal
         position=_named(POSITIONS, finding.attributes[codes.NODULE_POSITION].meaning),
         prior=prior,
         is_new=is_new,
+        benign_shape=finding.attributes.get(codes.NODULE_SHAPE) == codes.BENIGN_SHAPE,
     )
 
 
-def _facts_before(told: Mapping[str, object]) -> NoduleFacts | None:
-    """The facts of a finding of before, as far as its JSON holds them."""
-    long_axis, short_axis = told.get("long_axis_mm"), told.get("short_axis_mm")
-    attributes = told.get("attributes")
-    if not isinstance(long_axis, float | int) or not isinstance(short_axis, float | int):
+def _facts_before(before: Before, finding: Finding) -> NoduleFacts | None:
+    """The facts of then: as measured now on the images of then, else as they were told."""
+    words = _words(before.told)
+    composition: Composition = _named(
+        COMPOSITIONS, words.get(codes.COMPOSITION.meaning, finding.attributes[codes.COMPOSITION].meaning)
+    )
+    told = before.told or {}
+    if before.measures is not None:
+        axes: tuple[object, ...] = (before.measures.long_axis_mm, before.measures.short_axis_mm)
+        solid: object = before.measures.solid_long_axis_mm
+    else:
+        axes, solid = (told.get("long_axis_mm"), told.get("short_axis_mm")), told.get("solid_long_axis_mm")
+    lengths = [float(axis) for axis in axes if isinstance(axis, float | int)]
+    if len(lengths) < len(axes) or min(lengths) <= 0:
         return None
-    words = attributes if isinstance(attributes, Mapping) else {}
-    composition: Composition = _named(COMPOSITIONS, str(words.get(codes.COMPOSITION.meaning, codes.SOLID.meaning)))
-    solid = told.get("solid_long_axis_mm")
+    long_axis, short_axis = lengths
     return NoduleFacts(
         composition,
-        mean_diameter(float(long_axis), float(short_axis)),
-        _solid_diameter(
-            composition, float(solid) if isinstance(solid, float | int) else None, float(long_axis), float(short_axis)
-        ),
+        mean_diameter(long_axis, short_axis),
+        _solid_diameter(composition, float(solid) if isinstance(solid, float | int) else None, long_axis, short_axis),
+        position=_named(POSITIONS, words.get(codes.NODULE_POSITION.meaning, codes.INTRAPULMONARY.meaning)),
+        benign_shape=words.get(codes.NODULE_SHAPE.meaning) == codes.BENIGN_SHAPE.meaning,
     )
+
+
+def _category_before(told: Mapping[str, object] | None) -> CategoryName | None:
+    """The category that was suggested then."""
+    meaning = _words(told).get(codes.LUNG_RADS.meaning)
+    return next((name for name, code in CODES.items() if code.meaning == meaning), None)
+
+
+def _words(told: Mapping[str, object] | None) -> Mapping[str, str]:
+    """The attributes of a finding's JSON."""
+    attributes = {} if told is None else told.get("attributes")
+    return {str(key): str(value) for key, value in attributes.items()} if isinstance(attributes, Mapping) else {}
 
 
 def _solid_diameter(
