@@ -267,6 +267,7 @@ def tables() -> Mapping[str, type[BaseModel]]:
         "destinations": {f"NAME, kind {name}": kind.settings for name, kind in destinations.catalogue().items()},
         "peers": {"NAME": settings.Peer},
         "routes": {"NAME": settings.Route},
+        "priors": {"NAME": settings.PriorArchive},
         "alerts": {"NAME": settings.AlertRule},
     }
     found: dict[str, type[BaseModel]] = {}
