@@ -28,6 +28,7 @@ from pipelines.phantom.chest.nodules import (
     painted,
 )
 
+SIZES_MM = (6.0, 10.0, 15.0)
 _PADDED_MM = 7.0
 _SOFT_HU = -400
 _WALL_SHARE = 0.33
@@ -249,10 +250,14 @@ def outward_at(lungs: NDArray[np.uint8], center: Floats) -> Floats | None:
     return None if best is None else best[1]
 
 
-def choose(known: Sequence[Patch], generator: np.random.Generator, *, evenly: float = 0.5) -> Patch:
-    """A patch: with the chance `evenly` one of each kind alike, so that rare kinds are met, else any."""
-    if generator.random() < evenly:
-        kinds = sorted({patch.kind for patch in known})
-        kind = kinds[int(generator.integers(len(kinds)))]
-        known = [patch for patch in known if patch.kind == kind]
+def choose(known: Sequence[Patch], generator: np.random.Generator) -> Patch:
+    """A patch: now one of each kind alike, now one of each size alike, so that rare ones are met, now any."""
+    alike = generator.random()
+    if alike < 0.7:
+        groups: dict[object, list[Patch]] = {}
+        for patch in known:
+            by_size = int(np.searchsorted(SIZES_MM, patch.diameter_mm))
+            groups.setdefault(patch.kind if alike < 0.35 else by_size, []).append(patch)
+        names = sorted(groups, key=str)
+        known = groups[names[int(generator.integers(len(names)))]]
     return known[int(generator.integers(len(known)))]

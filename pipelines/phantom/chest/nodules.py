@@ -226,8 +226,8 @@ def _filled(recipe: NoduleRecipe, center: Floats, box: Box, generator: np.random
         shape = tuple(part.stop - part.start for part in box)
         bend = generator.uniform(0.02, 0.22) * smooth_noise(generator, shape, max(2.5, radius * 0.9))
         depth = depth / (1 + np.clip(bend, -0.45, 0.6))
-    if radius > 3 and generator.random() < 0.3:
-        for _ in range(generator.integers(4, 14)):
+    if radius > 3 and generator.random() < (0.3 if radius < 6 else 0.5):
+        for _ in range(generator.integers(4, 14) if radius < 6 else generator.integers(8, 26)):
             depth = np.minimum(depth, _spike(axes, radius, generator))
     edge = generator.uniform(1.5, 3.5) if recipe.kind == "ground_glass" else generator.uniform(0.8, 1.4)
     return np.asarray(np.clip((1 - depth) * radius / edge + 0.5, 0, 1), np.float32)
