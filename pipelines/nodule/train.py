@@ -12,7 +12,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -57,7 +57,7 @@ REDUCTION_BASE = Schedule(steps=1500, warm_up=100, mean_decay=0.997)
 REDUCTION_FURTHER = Schedule(steps=500, rate=6e-4, warm_up=30, mean_decay=0.99)
 BASE_COURSE = Course("base", BASE, REDUCTION_BASE, 300, real=0.0)
 FOLD_COURSES = tuple(Course(f"fold{fold}", FURTHER, REDUCTION_FURTHER, 120, 0.5, fold, "base") for fold in range(FOLDS))
-ALL_COURSE = Course("all", FURTHER, REDUCTION_FURTHER, 120, 0.5, None, "base")
+ALL_COURSE = Course("all", replace(FURTHER, steps=900), replace(REDUCTION_FURTHER, steps=700), 200, 0.5, None, "base")
 COURSES = (BASE_COURSE, *FOLD_COURSES, ALL_COURSE)
 
 
