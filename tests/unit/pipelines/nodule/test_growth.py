@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -13,15 +15,17 @@ from hypothesis import strategies as st
 
 from pipelines import codes
 from pipelines.catalogue import Prior
-from pipelines.findings import Finding, Measurement
+from pipelines.findings import Finding, Measurement, Region
 from pipelines.geometry import Floats, Point
 from pipelines.nodule import growth
 from pipelines.nodule.growth import ERROR_PERCENT, Comparison, change, compare, match, volume_error_percent
-from pipelines.nodule.lungs import Lungs
+from pipelines.nodule.lungs import Lungs, find_lungs
 from pipelines.nodule.measure import measure
 from pipelines.nodule.registration import Registration, register
+from pipelines.phantom.chest.nodules import NoduleRecipe
+from pipelines.phantom.chest.study import ChestStudyOptions, MadeStudy, make_study
 from pipelines.reasons import refuse
-from pipelines.volume import LoadedSeries, Volume
+from pipelines.volume import LoadedSeries, Volume, load
 from tests.unit.pipelines.nodule.chests import Chest, IdealSegmenter, Pose, distance, region_of, scan
 
 volumes = st.floats(10, 1e5)
@@ -169,8 +173,7 @@ def chest_before(pose: Pose) -> Chest:
     return scan(BEFORE, pose, seed=2)
 
 
-def finding(volume: Volume, center: Point, radius: float, number: int) -> Finding:
-    region = region_of(volume, center, radius)
+def outlined(volume: Volume, region: Region, number: int) -> Finding:
     measured = measure(volume, region)
     return Finding(
         kind=codes.NODULE,
@@ -183,12 +186,14 @@ def finding(volume: Volume, center: Point, radius: float, number: int) -> Findin
             Measurement("volume_ml", codes.VOLUME, measured.volume_mm3 / 1000, codes.CUBIC_CENTIMETER),
         ),
         key_instance_uid=volume.instance_uid[measured.key_slice],
-        tracking_uid=f"2.25.{volume.instance_uid[0].split('.')[3]}.{number}",
+        tracking_uid=f"{volume.instance_uid[0]}.{number}",
     )
 
 
 def findings(chest: Chest) -> tuple[Finding, ...]:
-    return tuple(finding(chest.volume, *ball, number) for number, ball in enumerate(chest.balls))
+    return tuple(
+        outlined(chest.volume, region_of(chest.volume, *ball), number) for number, ball in enumerate(chest.balls)
+    )
 
 
 def compared(
@@ -325,3 +330,56 @@ def test_what_the_earlier_ct_does_not_show_is_not_called_new(monkeypatch: pytest
     now = scan([*AFTER[:1], ((-66.0, 10.0, -75.0), 7.0)], seed=1)
     comparison, _ = compared(monkeypatch, upper, findings(whole)[:1], now)
     assert said(comparison) == ["Growing", None]
+
+
+# ---- a pair of studies of the made chest ----
+
+PAIR = tuple(NoduleRecipe("solid", "intrapulmonary", diameter) for diameter in (7.0, 9.0, 12.0, 16.0))
+
+
+@dataclass(frozen=True)
+class TrueSegmenter:
+    """Gives the pixels that the nearest nodule was painted into."""
+
+    studies: tuple[tuple[MadeStudy, Volume], ...]
+
+    def segment(self, volume: Volume, centers_mm: Sequence[Point]) -> tuple[Region, ...]:
+        study = next(made for made, held in self.studies if held.instance_uid == volume.instance_uid)
+        nearest = (min(range(len(PAIR)), key=lambda n: distance(true_center(study, n), c)) for c in centers_mm)
+        return tuple(true_region(study, n) for n in nearest)
+
+
+def true_center(study: MadeStudy, number: int) -> Point:
+    nodules: Any = study.truth["nodules"]
+    x, y, z = nodules[number]["center_mm"]
+    return (x, y, z)
+
+
+def true_region(study: MadeStudy, number: int) -> Region:
+    return Region.from_volume(study.nodules == number + 1)
+
+
+@pytest.mark.slow
+def test_growth_between_two_made_studies_in_other_poses(tmp_path: Path) -> None:
+    factor = 1.6
+    made = [
+        make_study(tmp_path / str(n), ChestStudyOptions(seed=5, nodules=0, recipes=PAIR, growth=one, pixels=400))
+        for n, one in enumerate((None, factor))
+    ]
+    volumes = [load(study.files).volume for study in made]
+    told, now = (
+        tuple(outlined(volume, true_region(study, number), number) for number in range(len(PAIR)))
+        for study, volume in zip(made, volumes, strict=True)
+    )
+    prior = Prior(made[0].files, tuple(one.as_json() for one in told), "2.25.7", date(2025, 1, 1))
+    segmenter = TrueSegmenter(tuple(zip(made, volumes, strict=True)))
+    lungs = find_lungs(volumes[1])
+    comparison = compare(volumes[1], lungs, now, prior, segmenter, study_date=date(2025, 7, 1))
+    assert said(comparison) == ["Growing"] * len(PAIR)
+    assert [one.tracking_uid for one in comparison.findings] == [one.tracking_uid for one in told]
+    truths = [
+        np.divide(*(study.truth["nodules"][number]["volume_mm3"] for study in reversed(made)))  # type: ignore[index]
+        for number in range(len(PAIR))
+    ]
+    got = [1 + (one.measured("volume_change_percent") or 0) / 100 for one in comparison.findings]
+    assert np.median(np.abs(np.divide(got, truths) - 1)) < 0.1
