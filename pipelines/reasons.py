@@ -236,6 +236,50 @@ add_rows(
         audit_outcome=0,
     ),
     ReasonRow(
+        "contrast.in_nodules",
+        "Contrast was given: nodules read denser than they are without it.",
+        "Compare attenuation and calcification with a series without contrast.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "geometry.thick_slices",
+        "The slices are {thickness_mm} mm thick: small nodules may be missed, and sizes are uncertain.",
+        "Send the thin slices.",
+    ),
+    ReasonRow(
+        "geometry.too_thick_slices",
+        "The slices are {thickness_mm} mm thick, more than the {most_mm} mm up to which they are read.",
+        "Send the thin slices.",
+    ),
+    ReasonRow(
+        "input.projected_slabs",
+        "The slices are projections or averages of slabs of {thickness_mm} mm, {spacing_mm} mm apart.",
+        "Send the original slices.",
+    ),
+    ReasonRow(
+        "geometry.coarse_pixels",
+        "The pixels are {pixel_mm} mm wide: small nodules may be missed, and sizes are uncertain.",
+        "Send the original images.",
+    ),
+    ReasonRow(
+        "body_part.child",
+        "The patient seems to be a child ({detail}): the model knows adults only.",
+        "Read by eye.",
+    ),
+    ReasonRow(
+        "input.metal",
+        "There is metal in the images: its streaks may hide or imitate nodules.",
+        "Read the slices with metal by eye.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "series.overlapping_acquisitions",
+        "Two acquisitions lie over each other; {left_out} of {instances} slices, of the lesser one, were left out.",
+        "Send each acquisition as its own series.",
+    ),
+    ReasonRow(
         "prior.not_comparable",
         "No comparison was made with the earlier study: {detail}.",
         "Compare by eye.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from pipelines.reasons import Reason, Refusal, refuse
 FEWEST_SLICES = 3
 MOST_VOXELS = 1 << 30
 DUPLICATE_MM = 0.05
+# More than these are the phases of a perfusion study, or slices that each have a time of their own.
+MOST_ACQUISITIONS = 4
 # A gap above this many times what its surroundings lead one to expect has slices missing in it.
 GAP_RATIO = 1.6
 # Slices may be missing as long as no gap could hide a large bleed and little of the whole is lost: a reader would
@@ -73,10 +76,12 @@ def load(paths: Sequence[Path]) -> LoadedSeries:
     Files that are not to be read (a localizer among the slices) are passed over; unreadable ones are left out, with a
     warning, as long as what remains is a whole stack. The geometry is checked before a pixel is decoded. Raises
     `Refusal` with the reason when no stack can be made: nothing readable, fewer than three slices, mixed orientation,
-    matrix or frame of reference, several slices at one position, or too much missing.
+    matrix or frame of reference, several slices at one position that are not of several acquisitions, or too much
+    missing. Of acquisitions that lie over each other the most complete one is read, with a warning.
     """
     frames, failures = _read(paths)
     stack = _stack(frames, failures)
+    left_out = len(frames) - len(stack)
     hu, undecoded = decode([frame.pixels for frame in stack])
     if undecoded:
         failures += undecoded.values()
@@ -86,7 +91,11 @@ def load(paths: Sequence[Path]) -> LoadedSeries:
             hu[k] = hu[decoded]
         hu = hu[: len(kept)]
     volume = Volume(hu, _planes(stack), tuple(f.instance_uid for f in stack), tuple(f.number for f in stack))
-    return LoadedSeries(volume, tuple(f.dataset for f in stack), _warnings(volume, stack, failures))
+    warnings = _warnings(volume, stack, failures)
+    if left_out:
+        facts = {"left_out": left_out, "instances": len(frames)}
+        warnings = (Reason("series.overlapping_acquisitions", facts), *warnings)
+    return LoadedSeries(volume, tuple(f.dataset for f in stack), warnings)
 
 
 def _read(paths: Sequence[Path]) -> tuple[list[Frame], list[Reason]]:
@@ -111,12 +120,34 @@ def _stack(frames: Sequence[Frame], failures: Sequence[Reason]) -> list[Frame]:
     normal = np.asarray(frames[0].plane.normal)
     ordered = sorted(frames, key=lambda frame: float(np.dot(frame.plane.origin, normal)))
     gaps = np.diff(positions_mm([frame.plane for frame in ordered]))
-    if gaps.min() < DUPLICATE_MM:
-        raise refuse("geometry.duplicate_position")
+    if gaps.min() < DUPLICATE_MM or _are_interleaved(ordered):
+        return _stack(_most_complete_acquisition(frames), failures)
     gap, expected, missing_part = _worst_gap(ordered)
     if gap > GAP_RATIO * expected and (gap > LARGEST_GAP_MM or missing_part > LARGEST_MISSING_PART):
         raise Refusal(_missing_slices(gap, expected))
     return ordered
+
+
+def _are_interleaved(ordered: Sequence[Frame]) -> bool:
+    """Whether slices of one acquisition lie between those of another: not each on its own stretch of the body."""
+    numbers = [str(frame.dataset.get("AcquisitionNumber") or "") for frame in ordered]
+    changes = sum(one != other for one, other in pairwise(numbers))
+    return changes > 2 * len(set(numbers))
+
+
+def _most_complete_acquisition(frames: Sequence[Frame]) -> list[Frame]:
+    """The acquisition with the most slices, where several lie over each other in one series.
+
+    Acquisitions are told apart by their number (PS3.3, C.7.6.1) or, without it, by their time.
+    """
+    for keyword in ("AcquisitionNumber", "AcquisitionTime"):
+        found: dict[str, list[Frame]] = {}
+        for frame in frames:
+            found.setdefault(str(frame.dataset.get(keyword) or ""), []).append(frame)
+        largest = max(found.values(), key=len)
+        if FEWEST_SLICES <= len(largest) < len(frames) and len(found) <= MOST_ACQUISITIONS:
+            return largest
+    raise refuse("geometry.duplicate_position")
 
 
 def _commonest(failures: Sequence[Reason]) -> Reason:

@@ -19,9 +19,10 @@ from pipelines.codes import Code
 from pipelines.findings import Finding, ModelIdentity, Outcome, Status
 from pipelines.hemorrhage.measure import Midplane, find_bleeds
 from pipelines.hemorrhage.prepare import COLUMNS, ROWS, Prepared, prepare
-from pipelines.hemorrhage.suitability import check_content, check_geometry, warnings_about
+from pipelines.hemorrhage.suitability import check_content, warnings_about
 from pipelines.opening import ModelError, StageClock, verified
 from pipelines.reasons import Reason, Refusal
+from pipelines.suitability import check_geometry
 from pipelines.volume import load
 
 if TYPE_CHECKING:
