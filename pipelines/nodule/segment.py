@@ -192,9 +192,9 @@ def outline(volume: Volume, look: Look, maps: Stack, threshold: float) -> tuple[
     )
     grid = np.meshgrid(rows, columns, indexing="ij")
     away = np.stack([np.linalg.norm(plane.patient_from_pixel(*grid) - look.center, axis=-1) for plane in planes])
-    near = np.exp(-(away**2) / (2 * _OFF_CENTER_MM**2))
+    near = np.exp(-((away - away.min()) ** 2) / (2 * _OFF_CENTER_MM**2))
     evidence = probability if (probability * near).max() > 1e-3 else near
-    mask = evidence >= min(threshold, 0.75 * float(evidence[near > 0.5 * near.max()].max()))
+    mask = evidence >= min(threshold, 0.75 * float(evidence[near > 0.5].max()))
     part = _part_at(mask, near * evidence, planes)
     inner = np.stack(
         [(np.abs(place) < FIELD / 2 - _MARGIN).all(axis=0) for place in np.array(places) - (FIELD - 1) / 2]

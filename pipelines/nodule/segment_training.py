@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +19,16 @@ from torch.nn import functional
 
 from models.training.loop import Batch, Schedule, Training, train
 from pipelines.findings import Region
+from pipelines.geometry import Point
 from pipelines.measuring import center_of, points_of, volume_mm3
 from pipelines.nodule import segment_examples as examples
 from pipelines.nodule import segment_publish as publish
 from pipelines.nodule.patches import Patch, read_index, read_patch
-from pipelines.nodule.segment import Segmenter, build_network, ready
+from pipelines.nodule.segment import PIXELS_MM, Segmenter, build_network, look_at, outline, ready
 
 ARGUMENTS = {"inputs": 6, "outputs": 2, "widths": [24, 48, 80, 112]}
 FOLDS = 4
-THRESHOLDS = (0.35, 0.4, 0.45)
+THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5)
 OFF_CENTER_MM = 0.7
 """Standard deviation, along each axis, of the centres that the held-back nodules are outlined from."""
 
@@ -41,11 +41,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     patches = [read_patch(options.data, row) for row in read_index(options.data)]
     folds = folds_of([patch.row.patient_id for patch in patches])
-    cases = [
-        examples.make_case(patch, np.random.default_rng((options.seed, number))) for number, patch in enumerate(patches)
-    ]
-    for fold in range(FOLDS + 1):
-        _train_without([case for case, other in zip(cases, folds, strict=True) if other != fold], fold, options)
+    if any(_steps_done(options.out, fold) < options.steps for fold in range(FOLDS + 1)):
+        _train_all(patches, folds, options)
     segmenters = [_segmenter(options.out, fold) for fold in range(FOLDS)]
     threshold, regions = outline_held_back(patches, folds, segmenters)
     publish.publish(
@@ -91,30 +88,52 @@ def outline_held_back(
 ) -> tuple[float, list[Region]]:
     """The threshold at which volumes are right at the median, and each nodule's region there, by its fold's network."""
     generator = np.random.default_rng(5)
-    centers = [_off_center(patch, generator) for patch in patches]
-    found: dict[float, list[Region]] = {}
+    found = [
+        _outlines(segmenters[fold], patch, _off_center(patch, generator))
+        for patch, fold in zip(patches, folds, strict=True)
+    ]
+    true_mm3 = np.array([volume_mm3(patch.volume, patch.consensus_region) for patch in patches])
     bias = {}
     for threshold in THRESHOLDS:
-        found[threshold] = [
-            replace(segmenters[fold], threshold=threshold).segment(patch.volume, [center])[0]
-            for patch, fold, center in zip(patches, folds, centers, strict=True)
-        ]
-        ratios = [
-            volume_mm3(patch.volume, region) / volume_mm3(patch.volume, patch.consensus_region)
-            for patch, region in zip(patches, found[threshold], strict=True)
-        ]
-        bias[threshold] = abs(float(np.log(np.median(ratios))))
-        log.info("outlined", threshold=threshold, volume_ratio_median=round(float(np.median(ratios)), 3))
+        regions = [outlines[threshold] for outlines in found]
+        known = zip(patches, regions, strict=True)
+        ratio = float(np.median(np.array([volume_mm3(patch.volume, region) for patch, region in known]) / true_mm3))
+        bias[threshold] = abs(float(np.log(ratio)))
+        log.info("outlined", threshold=threshold, volume_ratio_median=round(ratio, 3))
     best = min(THRESHOLDS, key=lambda threshold: bias[threshold])
-    return best, found[best]
+    return best, [outlines[best] for outlines in found]
 
 
-def _off_center(patch: Patch, generator: np.random.Generator) -> tuple[float, float, float]:
+def _outlines(segmenter: Segmenter, patch: Patch, center: Point) -> dict[float, Region]:
+    """What `segment` gives at each threshold; the network is asked once."""
+    regions: dict[float, Region] = {}
+    for pixel_mm in PIXELS_MM:
+        look = look_at(patch.volume, center, pixel_mm)
+        maps = segmenter.maps([look])[0]
+        for threshold in set(THRESHOLDS) - set(regions):
+            region, is_whole = outline(patch.volume, look, maps, threshold)
+            if is_whole or pixel_mm == PIXELS_MM[-1]:
+                regions[threshold] = region
+        if len(regions) == len(THRESHOLDS):
+            break
+    return regions
+
+
+def _off_center(patch: Patch, generator: np.random.Generator) -> Point:
     """The centre of the consensus, as far off as a detector's might be."""
     off = np.clip(generator.normal(0, OFF_CENTER_MM, 3), -2.5, 2.5)
     center = center_of(*points_of(patch.volume, patch.consensus_region))
     x, y, z = (np.array(center) + off).tolist()
     return (x, y, z)
+
+
+def _train_all(patches: Sequence[Patch], folds: Sequence[int], options: argparse.Namespace) -> None:
+    """Train the network of each fold, and the one of all patients."""
+    cases = [
+        examples.make_case(patch, np.random.default_rng((options.seed, number))) for number, patch in enumerate(patches)
+    ]
+    for fold in range(FOLDS + 1):
+        _train_without([case for case, other in zip(cases, folds, strict=True) if other != fold], fold, options)
 
 
 def _train_without(cases: Sequence[examples.Case], fold: int, options: argparse.Namespace) -> None:
@@ -124,10 +143,15 @@ def _train_without(cases: Sequence[examples.Case], fold: int, options: argparse.
     torch.manual_seed(options.seed)
     network = build_network(ARGUMENTS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = Training.start(network, schedule)
-    if (folder / "checkpoint.pt").exists():
+    if _steps_done(options.out, fold):
         training.load(folder / "checkpoint.pt")
     log.info("training", fold=fold, nodules=len(cases), done=training.step, steps=schedule.steps)
     train(training, examples.batches(cases, options.seed, training.step), loss, schedule, folder)
+
+
+def _steps_done(out: Path, fold: int) -> int:
+    checkpoint = out / f"fold_{fold}" / "checkpoint.pt"
+    return int(torch.load(checkpoint, weights_only=True)["step"]) if checkpoint.exists() else 0
 
 
 def _segmenter(out: Path, fold: int) -> Segmenter:
@@ -143,7 +167,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs")
     parser.add_argument("--weights", type=Path, default=Path("models/weights"), help="folder for the finished models")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=700, help="length of each training")
+    parser.add_argument("--steps", type=int, default=600, help="length of each training")
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
