@@ -15,6 +15,7 @@ from pipelines.nodule.character import Character, Characterizer
 from pipelines.nodule.growth import Before
 from pipelines.nodule.lung_rads import (
     CODES,
+    Calcification,
     Category,
     CategoryName,
     Composition,
@@ -37,7 +38,7 @@ COMPOSITIONS: Mapping[Composition, Code] = {
     "part_solid": codes.PART_SOLID,
     "ground_glass": codes.GROUND_GLASS,
 }
-CALCIFICATIONS: Mapping[str, Code] = {
+CALCIFICATIONS: Mapping[Calcification, Code] = {
     "none": codes.NON_CALCIFIED,
     "diffuse": codes.CALCIFIED_DIFFUSE,
     "central": codes.CALCIFIED_CENTRAL,
@@ -183,13 +184,13 @@ def _placed(place: Place, character: Character) -> dict[Code, Code]:
 
 def _facts(finding: Finding, *, prior: Earlier | None = None, is_new: bool = False) -> NoduleFacts:
     long_axis, short_axis = finding.measured("long_axis_mm") or 0.0, finding.measured("short_axis_mm") or 0.0
-    composition = _named(COMPOSITIONS, finding.attributes[codes.COMPOSITION].meaning)
+    composition = _name_of(COMPOSITIONS, finding.attributes[codes.COMPOSITION])
     return NoduleFacts(
         composition,
         mean_diameter(long_axis, short_axis),
         _solid_diameter(composition, finding.measured("solid_long_axis_mm"), long_axis, short_axis),
-        calcification=_named(CALCIFICATIONS, finding.attributes[codes.CALCIFICATION_PATTERN].meaning),  # type: ignore[arg-type]
-        position=_named(POSITIONS, finding.attributes[codes.NODULE_POSITION].meaning),
+        calcification=_name_of(CALCIFICATIONS, finding.attributes[codes.CALCIFICATION_PATTERN]),
+        position=_name_of(POSITIONS, finding.attributes[codes.NODULE_POSITION]),
         prior=prior,
         is_new=is_new,
         benign_shape=finding.attributes.get(codes.NODULE_SHAPE) == codes.BENIGN_SHAPE,
@@ -198,10 +199,10 @@ def _facts(finding: Finding, *, prior: Earlier | None = None, is_new: bool = Fal
 
 def _facts_before(before: Before, finding: Finding) -> NoduleFacts | None:
     """The facts of then: as measured now on the images of then, else as they were told."""
-    words = _words(before.told)
-    composition: Composition = _named(
-        COMPOSITIONS, words.get(codes.COMPOSITION.meaning, finding.attributes[codes.COMPOSITION].meaning)
-    )
+    words = {question.meaning: answer.meaning for question, answer in finding.attributes.items()}
+    words |= _words(before.told)
+    composition = _named(COMPOSITIONS, words[codes.COMPOSITION.meaning])
+    position = _named(POSITIONS, words[codes.NODULE_POSITION.meaning])
     told = before.told or {}
     if before.measures is not None:
         axes: tuple[object, ...] = (before.measures.long_axis_mm, before.measures.short_axis_mm)
@@ -209,14 +210,14 @@ def _facts_before(before: Before, finding: Finding) -> NoduleFacts | None:
     else:
         axes, solid = (told.get("long_axis_mm"), told.get("short_axis_mm")), told.get("solid_long_axis_mm")
     lengths = [float(axis) for axis in axes if isinstance(axis, float | int)]
-    if len(lengths) < len(axes) or min(lengths) <= 0:
+    if len(lengths) < len(axes) or min(lengths) <= 0 or composition is None or position is None:
         return None
     long_axis, short_axis = lengths
     return NoduleFacts(
         composition,
         mean_diameter(long_axis, short_axis),
         _solid_diameter(composition, float(solid) if isinstance(solid, float | int) else None, long_axis, short_axis),
-        position=_named(POSITIONS, words.get(codes.NODULE_POSITION.meaning, codes.INTRAPULMONARY.meaning)),
+        position=position,
         benign_shape=words.get(codes.NODULE_SHAPE.meaning) == codes.BENIGN_SHAPE.meaning,
     )
 
@@ -242,6 +243,11 @@ def _solid_diameter(
     return (solid_mm or 0.0) * (1 + short_axis / max(long_axis, 0.1)) / 2
 
 
-def _named(table: Mapping[Name, Code], meaning: str) -> Name:
+def _named(table: Mapping[Name, Code], meaning: str) -> Name | None:
     """The name under which a code with this meaning stands in a table."""
-    return next(name for name, code in table.items() if code.meaning == meaning)
+    return next((name for name, code in table.items() if code.meaning == meaning), None)
+
+
+def _name_of(table: Mapping[Name, Code], code: Code) -> Name:
+    """The name under which a code stands in a table that holds it."""
+    return next(name for name, held in table.items() if held == code)
