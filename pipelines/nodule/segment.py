@@ -1,8 +1,8 @@
 """The outline of each nodule: a 2.5D network on the source's own slices, about centres that something else has found.
 
 The network sees a square of 32 x 32 pixels about the centre at five heights, and how far the slice is from the centre.
-It works with pixels of 0.5 mm first; what reaches the border of the square is done again with pixels twice as wide, up
-to 4 mm, so that masses are seen whole. Heights grow with the pixels: a large mass looks like a small nodule.
+It works with pixels of 0.5 mm first and looks again with pixels twice as wide, up to 4 mm, until that shows nothing
+larger, so that masses are seen whole. Heights grow with the pixels: a large mass looks like a small nodule.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ OFFSETS = (-5.0, -2.5, 0.0, 2.5, 5.0)
 HEIGHT_UNIT = 20.0
 """Pixels that count as 1 in the channel of heights."""
 LOWEST_HU, HIGHEST_HU = -1000.0, 400.0
+SHOWN_WHOLE = 0.7
+"""The part of the square that a nodule may fill, to be outlined with pixels of that size."""
 _REACH = 0.4
 """Slices are looked at up to this part of the square above and below the centre."""
 _MARGIN = 2
@@ -83,15 +85,18 @@ class Segmenter:
 
         Centres may be some millimetres off: the connected part nearest to a centre is its nodule.
         """
-        regions: dict[int, Region] = {}
+        kept: dict[int, Region | None] = dict.fromkeys(range(len(centers_mm)))
+        pending = list(kept)
         for pixel_mm in PIXELS_MM:
-            pending = [number for number in range(len(centers_mm)) if number not in regions]
             looks = [look_at(volume, centers_mm[number], pixel_mm) for number in pending]
+            unsettled = []
             for number, look, maps in zip(pending, looks, self.maps(looks), strict=True):
-                region, is_whole = outline(volume, look, maps, self.threshold)
-                if is_whole or pixel_mm == PIXELS_MM[-1]:
-                    regions[number] = region
-        return tuple(regions[number] for number in range(len(centers_mm)))
+                seen, is_whole = outline(volume, look, maps, self.threshold)
+                kept[number], is_settled = settle(volume, kept[number], seen, is_whole, pixel_mm)
+                if not is_settled:
+                    unsettled.append(number)
+            pending = unsettled
+        return tuple(region for region in kept.values() if region is not None)
 
     def maps(self, looks: Sequence[Look]) -> list[Stack]:
         """The probability on the squares of each look, `[slice, FIELD, FIELD]`; all go through the network together."""
@@ -176,7 +181,7 @@ def look_at(volume: Volume, center: Point, pixel_mm: float) -> Look:
 
 
 def outline(volume: Volume, look: Look, maps: Stack, threshold: float) -> tuple[Region, bool]:
-    """The connected part at the centre on the source's voxels, and whether it is whole: clear of the squares' border.
+    """The connected part at the centre on the source's voxels; whether it is whole: probable, clear of the border.
 
     Where no voxel reaches the threshold, the most probable ones near the centre are taken; where none has any
     probability, the ones at the centre.
@@ -194,19 +199,45 @@ def outline(volume: Volume, look: Look, maps: Stack, threshold: float) -> tuple[
     away = np.stack([np.linalg.norm(plane.patient_from_pixel(*grid) - look.center, axis=-1) for plane in planes])
     near = np.exp(-((away - away.min()) ** 2) / (2 * _OFF_CENTER_MM**2))
     evidence = probability if (probability * near).max() > 1e-3 else near
-    mask = evidence >= min(threshold, 0.75 * float(evidence[near > 0.5].max()))
+    highest = float(evidence[near > 0.5].max())
+    mask = evidence >= min(threshold, 0.75 * highest)
     part = _part_at(mask, near * evidence, planes)
     inner = np.stack(
         [(np.abs(place) < FIELD / 2 - _MARGIN).all(axis=0) for place in np.array(places) - (FIELD - 1) / 2]
     )
     held = np.flatnonzero(part.any(axis=(1, 2)))
     last = len(volume.plane) - 1
-    is_whole = not (part & ~inner).any() and all(
-        look.slices[k] in {0, last} for k in {0, len(part) - 1} & set(held.tolist())
-    )
+    is_whole = evidence is probability and highest >= threshold and not (part & ~inner).any()
+    is_whole = is_whole and all(look.slices[k] in {0, last} for k in {0, len(part) - 1} & set(held.tolist()))
     full = np.zeros((len(held), *volume.hu.shape[1:]), np.bool_)
     full[:, look.low[0] : look.high[0], look.low[1] : look.high[1]] = part[held]
     return Region(tuple(look.slices[held].tolist()), full), is_whole
+
+
+def settle(
+    volume: Volume, finer: Region | None, seen: Region, is_whole: bool, pixel_mm: float
+) -> tuple[Region | None, bool]:
+    """What to keep after a look with these pixels, and whether it is settled.
+
+    What was whole in the finer look is right when this one sees nothing much larger: within a large nodule the finer
+    one may outline a piece. `finer` is None where the finer look saw nothing whole.
+    """
+    if finer is not None and extent_mm(volume, seen) <= SHOWN_WHOLE * FIELD * pixel_mm / 2:
+        return finer, True
+    is_last = pixel_mm == PIXELS_MM[-1]
+    return (seen if is_whole or is_last else None), is_last
+
+
+def extent_mm(volume: Volume, region: Region) -> float:
+    """The longest edge of the box about a region, from centre to centre of its voxels."""
+    plane = volume.plane[region.slice_index[0]]
+    rows, columns = (np.flatnonzero(region.mask.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    heights = volume.position_mm[list(region.slice_index)]
+    return max(
+        float(np.ptp(rows)) * plane.row_spacing_mm,
+        float(np.ptp(columns)) * plane.column_spacing_mm,
+        float(np.ptp(heights)),
+    )
 
 
 def between(position_mm: Floats, heights_mm: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:

@@ -21,7 +21,7 @@ from models.training.loop import Batch
 from pipelines.geometry import Floats
 from pipelines.measuring import volume_mm3
 from pipelines.nodule.patches import Patch
-from pipelines.nodule.segment import FIELD, HEIGHT_UNIT, OFFSETS, PIXELS_MM, between, shown, squares_of
+from pipelines.nodule.segment import FIELD, HEIGHT_UNIT, OFFSETS, PIXELS_MM, SHOWN_WHOLE, between, shown, squares_of
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -31,7 +31,6 @@ CONTINUED_MM = 7.5
 _AS_IT_IS = 0.4
 _OUTSIDE = 0.3
 _FARTHEST_OFF_MM = 3.0
-_SHOWN_WHOLE = 0.7
 _LARGE_MM = 8.0
 
 
@@ -205,7 +204,7 @@ def _choose_slice(case: Case, first: int, last: int, generator: np.random.Genera
 
 def _pixel_mm(case: Case, generator: np.random.Generator) -> float:
     """Mostly the finest pixel that shows the nodule whole; sometimes half of it, or twice as much for what is large."""
-    fitting = next((pixel for pixel in PIXELS_MM if case.diameter_mm <= _SHOWN_WHOLE * FIELD * pixel), PIXELS_MM[-1])
+    fitting = next((pixel for pixel in PIXELS_MM if case.diameter_mm <= SHOWN_WHOLE * FIELD * pixel), PIXELS_MM[-1])
     other = generator.random()
     if other < 0.15:
         fitting = max(PIXELS_MM[0], fitting / 2)

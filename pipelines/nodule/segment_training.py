@@ -24,11 +24,11 @@ from pipelines.measuring import center_of, points_of, volume_mm3
 from pipelines.nodule import segment_examples as examples
 from pipelines.nodule import segment_publish as publish
 from pipelines.nodule.patches import Patch, read_index, read_patch
-from pipelines.nodule.segment import PIXELS_MM, Segmenter, build_network, look_at, outline, ready
+from pipelines.nodule.segment import PIXELS_MM, Segmenter, build_network, look_at, outline, ready, settle
 
 ARGUMENTS = {"inputs": 6, "outputs": 2, "widths": [24, 48, 80, 112]}
 FOLDS = 4
-THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5)
+THRESHOLDS = (0.35, 0.4, 0.45)
 OFF_CENTER_MM = 0.7
 """Standard deviation, along each axis, of the centres that the held-back nodules are outlined from."""
 
@@ -106,17 +106,21 @@ def outline_held_back(
 
 def _outlines(segmenter: Segmenter, patch: Patch, center: Point) -> dict[float, Region]:
     """What `segment` gives at each threshold; the network is asked once."""
-    regions: dict[float, Region] = {}
+    kept: dict[float, Region | None] = dict.fromkeys(THRESHOLDS)
+    pending = list(THRESHOLDS)
     for pixel_mm in PIXELS_MM:
         look = look_at(patch.volume, center, pixel_mm)
         maps = segmenter.maps([look])[0]
-        for threshold in set(THRESHOLDS) - set(regions):
-            region, is_whole = outline(patch.volume, look, maps, threshold)
-            if is_whole or pixel_mm == PIXELS_MM[-1]:
-                regions[threshold] = region
-        if len(regions) == len(THRESHOLDS):
+        unsettled = []
+        for threshold in pending:
+            seen, is_whole = outline(patch.volume, look, maps, threshold)
+            kept[threshold], is_settled = settle(patch.volume, kept[threshold], seen, is_whole, pixel_mm)
+            if not is_settled:
+                unsettled.append(threshold)
+        pending = unsettled
+        if not pending:
             break
-    return regions
+    return {threshold: region for threshold, region in kept.items() if region is not None}
 
 
 def _off_center(patch: Patch, generator: np.random.Generator) -> Point:
