@@ -321,8 +321,8 @@ def _closed_sides(side: NDArray[np.uint8], smooth: NDArray[np.int16]) -> NDArray
 def _closed_lung(lung: Mask, smooth: NDArray[np.int16], is_wall: Mask, scale: float) -> Mask:
     """A lung with its vessels, nodules and masses; `scale` is its size as a part of an adult's."""
     fine = closed(lung, scale * _NODULE_MM / GRID_MM)
-    filled = fine[_EVERY]
-    filled = filled | (closed(filled, scale * _WALL_MM / _COARSE_MM) & is_wall)
+    plain = fine[_EVERY]
+    filled = plain | (closed(plain, scale * _WALL_MM / _COARSE_MM) & is_wall)
     is_tissue = (smooth[_EVERY] > _MASS_HU[0]) & (smooth[_EVERY] < _MASS_HU[1])
     hollow = closed(filled, scale * _MASS_MM / _COARSE_MM) & ~filled & is_tissue
     radius = scale * _CORE_MM / _COARSE_MM
@@ -334,10 +334,10 @@ def _closed_lung(lung: Mask, smooth: NDArray[np.int16], is_wall: Mask, scale: fl
         around = dilate(mass, 1) & ~mass
         if longest_mm <= scale * _LONGEST_MASS_MM and (filled & around).sum() >= _LEAST_CONTACT * around.sum():
             masses |= mass
-    filled = filled | masses
+    added = (filled | masses) & ~plain
     for axis in range(3):
-        filled = np.repeat(filled, _COARSE, axis=axis)
-    return fine | filled[tuple(slice(size) for size in fine.shape)]
+        added = np.repeat(added, _COARSE, axis=axis)
+    return fine | added[tuple(slice(size) for size in fine.shape)]
 
 
 def _depth_in_hull(mask: Mask) -> NDArray[np.float32]:
