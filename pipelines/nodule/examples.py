@@ -159,12 +159,16 @@ def add_nodule(
     real: float = 0.5,
     masses: float = 0.03,
     margin: int = MARGIN,
+    evenly: bool = True,
 ) -> None:
-    """Paint or implant one more nodule, clear of those already `made`, where a place for it is found."""
+    """Paint or implant one more nodule, clear of those already `made`, where a place for it is found.
+
+    Real ones come `evenly` by kind and size, else as they are.
+    """
     taken = [(np.asarray(nodule.center), nodule.diameter_mm / 2) for nodule in made]
     painted = None
     if generator.random() < real:
-        patch = implant.choose(patches, generator)
+        patch = implant.choose(patches, generator, evenly=evenly)
         scale = float(np.exp(generator.normal(0, 0.12)))
         position: nodules.Position = "juxtapleural" if patch.wall is not None else "intrapulmonary"
         center = nodules.place(canvas, position, scale * patch.diameter_mm / 2, generator, margin=margin, taken=taken)

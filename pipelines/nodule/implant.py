@@ -28,9 +28,13 @@ from pipelines.phantom.chest.nodules import (
     painted,
 )
 
+Numbers = NDArray[np.float32]
+
 SIZES_MM = (6.0, 10.0, 15.0)
 _PADDED_MM = 7.0
 _SOFT_HU = -400
+_SOFT_PIECE_HU, _MOST_SOFT = -550, 0.15
+_LUNG_HU, _MOST_SHIFT_HU = -600, 150.0
 _WALL_SHARE = 0.33
 _NOT_CALCIFIED = 6
 
@@ -164,13 +168,17 @@ def implant(
 
 
 def set_piece(canvas: Canvas, patch: Patch, center: Floats, generator: np.random.Generator) -> None:
-    """Set a piece of a patch that holds no nodule, as round and as blended as a nodule would be."""
-    far = patch.outside_mm[:, 6:-6, 6:-6]
-    held = np.argwhere(far > 8.0)
+    """Set a piece of a patch that holds no nodule, as round and as blended as a nodule would be.
+
+    It is mostly lung: a ball cut out of a chest wall or a large vessel would be just what a nodule is.
+    """
+    radius = float(generator.uniform(1.5, 4.0))
+    far = patch.outside_mm[:, 6:-6, 6:-6] > 8.0
+    share = ndimage.uniform_filter((patch.hu > _SOFT_PIECE_HU).astype(np.float32), 2 * radius / patch.spacing)
+    held = np.argwhere(far & (share[:, 6:-6, 6:-6] < _MOST_SOFT))
     if not len(held):
         return
     middle = held[generator.integers(len(held))] + np.array([0, 6, 6])
-    radius = float(generator.uniform(1.5, 4.0))
     box = box_around(center, radius + 4, canvas.hu.shape)
     mapping = _Mapping.onto(patch, middle, box, center, _turn(patch, None, generator))
     axes = np.ogrid[tuple(box)]
@@ -228,10 +236,19 @@ class _Mapping:
 def _blend(canvas: Canvas, patch: Patch, mapping: _Mapping, weight: NDArray[np.float32]) -> None:
     border = mapping.read(np.broadcast_to(patch.border_mm, patch.hu.shape), 0.0)
     weight = weight * np.clip((border - 0.8) / 2, 0, 1)
-    numbers = mapping.read(patch.hu.astype(np.float32), -1000.0)
     region = canvas.hu[mapping.box]
+    numbers = _leveled(mapping.read(patch.hu.astype(np.float32), -1000.0), region, border > 0)
     region += weight * (numbers - region)
     canvas.noise[mapping.box] = np.maximum(canvas.noise[mapping.box], (weight * patch.noise_hu) ** 2)
+
+
+def _leveled(numbers: Numbers, host: Numbers, is_inside: NDArray[np.bool_]) -> Numbers:
+    """A patch's numbers with its lung as dense as the host's; what is not lung stays as it is."""
+    own, other = numbers[is_inside & (numbers < _LUNG_HU)], host[host < _LUNG_HU]
+    if not len(own) or not len(other):
+        return numbers
+    shift = np.clip(np.median(other) - np.median(own), -_MOST_SHIFT_HU, _MOST_SHIFT_HU)
+    return np.asarray(numbers + shift * np.clip((_LUNG_HU + 300 - numbers) / 300, 0, 1), np.float32)
 
 
 def outward_at(lungs: NDArray[np.uint8], center: Floats) -> Floats | None:
@@ -250,10 +267,13 @@ def outward_at(lungs: NDArray[np.uint8], center: Floats) -> Floats | None:
     return None if best is None else best[1]
 
 
-def choose(known: Sequence[Patch], generator: np.random.Generator) -> Patch:
-    """A patch: now one of each kind alike, now one of each size alike, so that rare ones are met, now any."""
+def choose(known: Sequence[Patch], generator: np.random.Generator, *, evenly: bool = True) -> Patch:
+    """A patch: now one of each kind alike, now one of each size alike, so that rare ones are met, now any.
+
+    Not `evenly`: any, as they come.
+    """
     alike = generator.random()
-    if alike < 0.7:
+    if evenly and alike < 0.7:
         groups: dict[object, list[Patch]] = {}
         for patch in known:
             by_size = int(np.searchsorted(SIZES_MM, patch.diameter_mm))

@@ -73,7 +73,7 @@ def made_scans(folder: Path, patches: Sequence[Patch], seed: int, numbers: Seque
         made: list[PaintedNodule] = []
         if generator.random() >= EMPTY:
             for _ in range(1 + generator.poisson(MEAN_NODULES - 1)):
-                examples.add_nodule(canvas, patches, generator, made, real=REAL, margin=MARGIN)
+                examples.add_nodule(canvas, patches, generator, made, real=REAL, margin=MARGIN, evenly=False)
         for _ in range(generator.integers(0, 8)):
             examples.add_piece(canvas, patches, generator, made)
         acquired = examples.acquire(canvas, Scanner.random(generator), generator)

@@ -28,7 +28,7 @@ ENTRY = {
 def dummy(node: Node) -> Iterator[Node]:
     with dummy_pipeline():
         node.add('[routes.head]\npipeline = "dummy"\nwhen = { Modality = "CT" }')
-        node.add('[routes.chest]\npipeline = "nodule"\nwhen = { Modality = "MG" }')
+        node.add('[routes.breast]\npipeline = "calcification"\nwhen = { Modality = "MG" }')
         yield node
 
 
@@ -130,7 +130,7 @@ def test_triage_reads_with_the_pipeline_that_is_asked_for(dummy: Node, tmp_path:
     assert (entry["status"], entry["reason"]["code"]) == ("ignored", "route.no_rule")
     [entry] = document(dummy, "triage", folder, "--pipeline", "dummy", code=1)["series"]
     assert (entry["pipeline"], entry["reason"]["code"]) == ("dummy", "input.not_an_image_to_read")
-    assert "there are: hemorrhage, dummy" in told(dummy.run("triage", folder, "--pipeline", "x"), 2).stderr
+    assert "there are: hemorrhage, nodule, dummy" in told(dummy.run("triage", folder, "--pipeline", "x"), 2).stderr
 
 
 @pytest.mark.parametrize("command", ["triage", "route", "import"])

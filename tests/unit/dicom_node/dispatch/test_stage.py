@@ -238,7 +238,7 @@ def test_time_limit_ends_the_job(bench: Bench) -> None:
 
 
 def test_pipeline_that_is_not_installed_gives_a_reason(bench: Bench) -> None:
-    job_id = bench.enqueue(pipeline="nodule")
+    job_id = bench.enqueue(pipeline="calcification")
     assert bench.settle() == 0
     assert bench.state_and_reason(job_id) == ("not_read", "pipeline.not_configured")
     result = bench.result(job_id)
