@@ -45,6 +45,7 @@ bench: $(READY) ## measure: receiving, loading, and time to the alert
 	$(BIN)/python -m tests.bench.receive
 	$(BIN)/python -m tests.bench.load
 	$(BIN)/python -m tests.bench.latency
+	$(BIN)/python -m tests.bench.nodule
 
 torture: $(READY) ## kill processes at random moments; KILLS=20 by default
 	$(BIN)/python -m tests.system.killing --kills $(or $(KILLS),20)

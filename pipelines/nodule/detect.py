@@ -36,7 +36,9 @@ MULTIPLE = 16
 LEAST_ODDS = -3.5
 """Log odds from which a peak is a proposal."""
 MOST_PROPOSALS = 64
-BESIDE_LUNG_MM = 3.0
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (4,), (3,), (2,))
+"""Mirror images over which the second network's odds are averaged."""
+BESIDE_LUNG_MM = 4.0
 """So far outside the lung a centre may lie: masks of lungs end at what they hold, nodules at the pleura do too."""
 
 
@@ -128,7 +130,7 @@ class Detector:
                     continue
                 shown = torch.from_numpy(normalized(cut(hu, window.low, window.shape)))[None, None]
                 shown = shown.to(self.device, memory_format=torch.channels_last_3d)
-                found = self.candidates(shown)[0].float().cpu().numpy()
+                found = self._seen_twice(shown).cpu().numpy()
                 into = tuple(slice(first // STRIDE, -(-last // STRIDE)) for first, last in window.core)
                 source = tuple(
                     slice(part.start - low // STRIDE, part.stop - low // STRIDE)
@@ -136,6 +138,14 @@ class Detector:
                 )
                 made[(slice(None), *into)] = found[(slice(None), *source)]
         return made
+
+    def _seen_twice(self, shown: torch.Tensor) -> torch.Tensor:
+        """The mean of the maps of a window and of its mirror image, left to right."""
+        straight = self.candidates(shown)[0].float()
+        mirrored = self.candidates(shown.flip(-1))[0].float().flip(-1)
+        mirrored[3] *= -1
+        mean: torch.Tensor = (straight + mirrored) / 2
+        return mean
 
     def look_again(self, hu: NDArray[np.int16], index: Floats) -> Floats:
         """Log odds `[n]` of the second network about places on the box's grid."""
@@ -146,7 +156,10 @@ class Detector:
         views = torch.from_numpy(normalized(np.stack([two_views(hu, place) for place in index])))
         views = views.to(self.device, memory_format=torch.channels_last_3d)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            odds = [self.reduction(part).float().cpu().numpy() for part in torch.split(views, 16)]
+            odds = [
+                torch.stack([self.reduction(part.flip(axes)).float() for axes in MIRRORS]).mean(0).cpu().numpy()
+                for part in torch.split(views, 16)
+            ]
         return np.concatenate(odds).astype(np.float64)
 
 

@@ -127,3 +127,16 @@ def test_the_loss_falls_when_the_network_says_what_it_is_taught() -> None:
     right = Says(torch.from_numpy(np.where(heat > 0.999, 6.0, -6.0)).float(), torch.from_numpy(size))
     wrong = Says(torch.full((32, 32, 32), -2.0), torch.zeros(4, 32, 32, 32))
     assert learning.loss(right, batch)[0] < 0.1 < learning.loss(wrong, batch)[0]
+
+
+def test_a_mirrored_box_has_mirrored_places() -> None:
+    torch.manual_seed(1)
+    networks = detect.build(SMALL)
+    for network in networks:
+        network.eval()
+    detector = detect.Detector(*networks, detect.PLAIN, False, torch.device("cpu"))
+    hu = np.random.default_rng(2).integers(-1000, 200, (32, 32, 32)).astype(np.int16)
+    maps, mirrored = detector.maps(hu), detector.maps(np.ascontiguousarray(hu[..., ::-1]))
+    np.testing.assert_allclose(mirrored[0, ..., ::-1], maps[0], atol=1e-4)
+    np.testing.assert_allclose(mirrored[3, ..., ::-1], -maps[3], atol=1e-4)
+    np.testing.assert_allclose(mirrored[4, ..., ::-1], maps[4], atol=1e-4)
