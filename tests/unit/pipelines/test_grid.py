@@ -37,10 +37,7 @@ def stacks(draw: st.DrawFn) -> tuple[Plane, ...]:
     # The table moves along z under the tilted gantry.
     steps = heights / normal[2]
     x, y, z = draw(st.floats(-50, 50)), draw(st.floats(-50, 50)), draw(st.floats(-50, 50))
-    return tuple(
-        Plane((x, y, z + step), tuple(row), tuple(column), *spacings, 3.0)
-        for step in steps
-    )
+    return tuple(Plane((x, y, z + step), tuple(row), tuple(column), *spacings, 3.0) for step in steps)
 
 
 def volume_of(planes: tuple[Plane, ...], hu: NDArray[np.int16]) -> Volume:
