@@ -11,6 +11,7 @@ import numpy as np
 from pipelines import codes
 from pipelines.codes import Code
 from pipelines.findings import Finding, Measurement, Region, Side
+from pipelines.measuring import points_of
 from pipelines.nodule.character import Character, Characterizer
 from pipelines.nodule.growth import Before
 from pipelines.nodule.lung_rads import (
@@ -60,6 +61,8 @@ SUSPECTED = 0.5
 """From this likelihood on that readers would suspect malignancy, no shape is called benign: spicules are thinner than
 what outlines of nodules hold."""
 DAYS_A_MONTH = 30.44
+LEAST_IN_LUNG, BESIDE_LUNG_MM = 0.3, 4.0
+"""Masses at the pleura keep a crust outside the mask of the lungs, and may grow into the wall."""
 SAME_NODULE = 0.3
 """Part of the smaller of two regions from which on they are one nodule."""
 
@@ -73,11 +76,14 @@ def describe(
     *,
     model_sha256: str,
 ) -> tuple[Finding, ...]:
-    """A finding for each region (with its certainty), without those that outline a nodule a second time."""
+    """A finding for each region (with its certainty), without those that outline a nodule a second time, or mostly
+    what is no lung: then the outline ran out into chest wall, neck or mediastinum, and is worth nothing.
+    """
     series_key = "\n".join((*volume.instance_uid, model_sha256))
     return tuple(
         _finding(volume, lungs, region, certainty, characterizer=characterizer, series_key=series_key)
         for region, certainty in _distinct(regions, certainties)
+        if _share_in_lung(volume, lungs, region) >= LEAST_IN_LUNG
     )
 
 
@@ -98,6 +104,12 @@ def _distinct(regions: Sequence[Region], certainties: Sequence[float]) -> list[t
         if not any(_overlap(region, other) > SAME_NODULE for other, _ in kept):
             kept.append((region, certainty))
     return kept
+
+
+def _share_in_lung(volume: Volume, lungs: Lungs, region: Region) -> float:
+    """The part of a region that lies in a lung, or just beside one."""
+    points, weights = points_of(volume, region)
+    return float(np.average(lungs.inside_mm(points) > -BESIDE_LUNG_MM, weights=weights))
 
 
 def _overlap(one: Region, other: Region) -> float:

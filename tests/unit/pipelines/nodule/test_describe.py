@@ -41,6 +41,10 @@ class OneLung:
     def third_at(self, point: object) -> str:
         return "upper"
 
+    def inside_mm(self, points: object) -> np.ndarray:
+        """The lung ends at x = 50."""
+        return 50 - np.asarray(points)[..., 0]
+
 
 def ball(diameter: float, center: float = 30.0) -> tuple[Volume, Region]:
     z, y, x = np.ogrid[:SIDE, :SIDE, :SIDE]
@@ -94,6 +98,14 @@ def test_a_nodule_that_was_outlined_twice_is_told_once() -> None:
         model_sha256="a",  # type: ignore[arg-type]
     )
     assert [finding.certainty for finding in findings] == [0.9, 0.7]
+
+
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.parametrize(("center", "count"), [(48.0, 1), (52.0, 1), (58.0, 0)])
+def test_what_is_mostly_not_lung_is_left_out(center: float, count: int) -> None:
+    volume, region = ball(12.0, center=center)
+    found = describe.describe(volume, OneLung(), [region], [0.9], Told(SOLID), model_sha256="a")  # type: ignore[arg-type]
+    assert len(found) == count
 
 
 @pytest.mark.usefixtures("everywhere")
