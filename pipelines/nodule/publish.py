@@ -22,7 +22,7 @@ from pipelines.nodule.detect import ARCHITECTURE, NETWORKS, Calibration
 from pipelines.nodule.validate import ScanReading
 
 VERSION = "0.1.0"
-FALSE_A_SCAN, UNSURE_FALSE_A_SCAN = 0.5, 1.5
+FALSE_A_SCAN, UNSURE_FALSE_A_SCAN = 1.0, 2.0
 """False marks per made scan at the shipped threshold, and at that of "not sure"."""
 SHOWN_HU = (-1350.0, 150.0)
 
@@ -134,8 +134,9 @@ known from them and must be measured before anybody relies on it.
 
 ## What it is for
 
-{manifest["intended_use"]} It proposes places of nodules from 3 mm up, and masses, and gives each a certainty. Outlines,
-measurements and character come from `nodule_segmentation`.
+{manifest["intended_use"]}
+It proposes places of nodules from 3 mm up, and masses, and gives each a certainty. Outlines, measurements and character
+come from `nodule_segmentation` and `nodule_character`.
 
 ## What it must not be used for
 
