@@ -281,11 +281,16 @@ def tables() -> Mapping[str, type[BaseModel]]:
 
 def meaning_of(heading: str, model: type[BaseModel], key: str) -> str:
     """What a key means: the text below it in the model, and the comment on its line of service.toml."""
-    table = heading.partition(".")[0]
+    table = table_of(heading)
     told = _texts_below_fields(model).get(key, "")
     comment = commented_keys().get((table, key), (None, ""))[1]
     sentence = f"{comment[:1].upper()}{comment[1:]}." if comment and not told else ""
     return _plain(told or sentence)
+
+
+def table_of(heading: str) -> str:
+    """The table that a heading of service.toml stands for: names are free, but each pipeline has keys of its own."""
+    return heading if heading.startswith("pipelines.") else heading.partition(".")[0]
 
 
 @cache
@@ -294,8 +299,8 @@ def commented_keys() -> Mapping[tuple[str, str], tuple[str | None, str]]:
     found: dict[tuple[str, str], tuple[str | None, str]] = {}
     table = ""
     for line in SERVICE_TOML.read_text(encoding="utf-8").splitlines():
-        if match := re.match(r"(?:# )?\[(\w+)", line):
-            table = match[1]
+        if match := re.match(r"(?:# )?\[([\w.]+)", line):
+            table = table_of(match[1])
         elif match := re.match(r"# (\w+) = (.+?)(?:\s{2,}# (.+))?$", line):
             found[table, match[1]] = (match[2].strip(), match[3] or "")
     return found
