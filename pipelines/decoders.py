@@ -79,7 +79,7 @@ def decode_on_cores(frames: Sequence[tuple[Pixels, Place]], cores: int) -> list[
 
 @dataclass(slots=True, eq=False)
 class _Decoder:
-    """A child process, and this side's end of its socket."""
+    """A child process, and this side's end of its pipe."""
 
     process: subprocess.Popen[bytes]
     connection: Connection

@@ -11,56 +11,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipelines import codes
 from pipelines.catalogue import PipelineSettings, Prior, Reading
 from pipelines.codes import Code
-from pipelines.findings import Finding, ModelIdentity, Outcome, Status
+from pipelines.findings import Finding, ModelIdentity, Outcome
 from pipelines.hemorrhage.measure import Midplane, find_bleeds
 from pipelines.hemorrhage.prepare import COLUMNS, ROWS, Prepared, prepare
 from pipelines.hemorrhage.suitability import check_content, warnings_about
-from pipelines.opening import ModelError, StageClock, verified
+from pipelines.opening import ModelError, ScoreCuts, ScoreSettings, StageClock, verified
 from pipelines.reasons import Reason, Refusal
 from pipelines.suitability import check_geometry
 from pipelines.volume import load
 
 if TYPE_CHECKING:
-    from pipelines.hemorrhage.detect import Calibration, Detection, Detector
+    from pipelines.hemorrhage.detect import Detection, Detector
 
 
-class HemorrhageSettings(PipelineSettings):
+class HemorrhageSettings(ScoreSettings):
     """`[pipelines.hemorrhage]`. What is not set here is taken from the model's manifest.
 
     From `threshold` on a study's score means a finding; from `unsure_from` up to it the answer is "not sure".
     """
 
     model: str = "hemorrhage"
-    threshold: float | None = Field(default=None, gt=0, le=1)
-    unsure_from: float | None = Field(default=None, ge=0, le=1)
     least_ml: float = Field(default=0.1, ge=0)
-    threads: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _in_order(self) -> HemorrhageSettings:
-        if self.threshold is not None and self.unsure_from is not None and self.unsure_from > self.threshold:
-            raise ValueError("unsure_from must not be above threshold")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
-class Cuts:
-    """Where answers change: the study's score for a finding and for not sure, and the probability of a blood voxel."""
+class Cuts(ScoreCuts):
+    """Cuts on the study's score, and the probability of a blood voxel."""
 
-    threshold: float
-    unsure_from: float
     voxel: float
-
-    def status(self, score: float) -> Status:
-        """The answer that a score means."""
-        if score >= self.threshold:
-            return "finding"
-        return "unsure" if score >= self.unsure_from else "clean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +127,10 @@ class HemorrhagePipeline:
             raise ModelError(Reason("model.no_device", {"device": chosen.device})) from error
         detector.maps(np.zeros((2, ROWS, COLUMNS), np.float32), np.array([0.0, 5.0]))
         manifest = model.manifest
+        numbers = detector.calibration
+        cuts = Cuts(*chosen.cuts(numbers.threshold, numbers.unsure_from), numbers.pixel_threshold)
         identity = ModelIdentity(manifest.name, manifest.version, manifest.sha256)
-        return HemorrhageReader(detector, identity, _cuts(chosen, detector.calibration), chosen.least_ml)
-
-
-def _cuts(settings: HemorrhageSettings, calibration: Calibration) -> Cuts:
-    threshold = calibration.threshold if settings.threshold is None else settings.threshold
-    unsure_from = calibration.unsure_from if settings.unsure_from is None else settings.unsure_from
-    return Cuts(threshold, min(unsure_from, threshold), calibration.pixel_threshold)
+        return HemorrhageReader(detector, identity, cuts, chosen.least_ml)
 
 
 PIPELINE = HemorrhagePipeline()

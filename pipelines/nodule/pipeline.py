@@ -6,21 +6,21 @@ Importing this loads no torch; `open` does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipelines import codes
 from pipelines.catalogue import PipelineSettings, Prior, Reading
 from pipelines.codes import Code
 from pipelines.findings import Finding, ModelIdentity, Outcome, Status
 from pipelines.geometry import Plane
-from pipelines.opening import ModelError, StageClock, verified
+from pipelines.opening import ModelError, ScoreCuts, ScoreSettings, StageClock, verified
 from pipelines.reasons import Reason, Refusal
 from pipelines.volume import LoadedSeries, Volume, load
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipelines.nodule.segment import Segmenter
 
 
-class NoduleSettings(PipelineSettings):
+class NoduleSettings(ScoreSettings):
     """`[pipelines.nodule]`. What is not set here is taken from the model's manifest.
 
     A nodule is reported from a certainty of `threshold` on; where none reaches it, but one reaches `unsure_from`, the
@@ -42,31 +42,13 @@ class NoduleSettings(PipelineSettings):
     model: str = "nodule"
     segmentation: str = "nodule_segmentation"
     character: str = "nodule_character"
-    threshold: float | None = Field(default=None, gt=0, le=1)
-    unsure_from: float | None = Field(default=None, ge=0, le=1)
     least_mm: float = Field(default=3.0, ge=0)
     most_findings: int = Field(default=30, ge=1)
-    threads: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _in_order(self) -> NoduleSettings:
-        if self.threshold is not None and self.unsure_from is not None and self.unsure_from > self.threshold:
-            raise ValueError("unsure_from must not be above threshold")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
-class Cuts:
-    """From which certainty on a nodule is reported, and from which the answer is not sure."""
-
-    threshold: float
-    unsure_from: float
-
-    def status(self, score: float) -> Status:
-        """The answer that the highest certainty means."""
-        if score >= self.threshold:
-            return "finding"
-        return "unsure" if score >= self.unsure_from else "clean"
+class Cuts(ScoreCuts):
+    """Cuts on a nodule's certainty."""
 
     def least(self, status: Status) -> float:
         """The certainty from which nodules are told of in an answer."""
@@ -220,8 +202,14 @@ class NodulePipeline:
         _warm(detector, segmenter)
         all_three = hashlib.sha256("".join(model.manifest.sha256 for model in models).encode()).hexdigest()
         identity = ModelIdentity(finding.manifest.name, finding.manifest.version, all_three)
+        numbers = finding.manifest.calibration
         return NoduleReader(
-            detector, segmenter, characterizer, identity, _cuts(chosen, finding.manifest.calibration), chosen
+            detector,
+            segmenter,
+            characterizer,
+            identity,
+            Cuts(*chosen.cuts(numbers["threshold"], numbers["unsure_from"])),
+            chosen,
         )
 
 
@@ -235,12 +223,6 @@ def _warm(detector: Detector, segmenter: Segmenter) -> None:
     plane = [Plane((0.0, 0.0, float(z)), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), 1.0, 1.0, 1.0) for z in range(len(box))]
     volume = Volume(box, tuple(plane), tuple(str(z) for z in range(len(box))), (1,) * len(box))
     segmenter.segment(volume, [(32.0, 32.0, 32.0)])
-
-
-def _cuts(settings: NoduleSettings, calibration: Mapping[str, float]) -> Cuts:
-    threshold = calibration["threshold"] if settings.threshold is None else settings.threshold
-    unsure_from = calibration["unsure_from"] if settings.unsure_from is None else settings.unsure_from
-    return Cuts(threshold, min(unsure_from, threshold))
 
 
 PIPELINE = NodulePipeline()

@@ -144,13 +144,12 @@ def ready(network: nn.Module, threshold: float, device: DeviceChoice = "cpu") ->
     """
     import torch  # noqa: PLC0415  heavy: only where a network runs
 
-    from models.runtime import choose_device  # noqa: PLC0415  heavy: only where a network runs
+    from models.runtime import choose_device, multiplies_bf16  # noqa: PLC0415  heavy: only where a network runs
 
     chosen = choose_device(device)
     network.eval()
     network = network.to(chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported() if chosen.type == "cpu" else torch.cuda.is_bf16_supported()
-    return Segmenter(network, threshold, bool(fast), chosen)
+    return Segmenter(network, threshold, multiplies_bf16(chosen), chosen)
 
 
 def look_at(volume: Volume, center: Point, pixel_mm: float) -> Look:

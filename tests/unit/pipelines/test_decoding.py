@@ -188,7 +188,7 @@ def test_a_decoder_killed_over_a_frame_is_replaced_and_the_frame_tried_again(tmp
         for process in _decoder_processes():
             process.kill()
 
-    thread = threading.Thread(target=kill)
+    thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     hanging = replace(frame, number=_HangsOnce(1, mark))  # type: ignore[arg-type]
     with tempfile.TemporaryFile() as file:
