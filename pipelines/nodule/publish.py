@@ -174,6 +174,9 @@ Weights SHA-256 `{manifest["sha256"]}`. {manifest["licence"]}.
 
 ## Limits
 
+What ships has learnt from every patch, that of LIDC-IDRI-0314 among them: finding that nodule on its scan proves
+nothing of other patients.
+
 Made lungs are healthier and tidier than patients': fibrosis, consolidation, bronchiectasis, mucus and post-operative
 lungs are rare in them, so that false marks are to be expected there. The faintest ground glass and nodules of 3 to
 4 mm at vessels are missed most.

@@ -124,7 +124,7 @@ def test_the_objects_of_a_chest_are_valid(stand: Stand, large: MadeStudy, small:
 
 
 def test_the_real_nodule_comes_first(stand: Stand, triage_data: Path) -> None:
-    """The nodule of LIDC-IDRI-0314, where its readers marked it."""
+    """The nodule of LIDC-IDRI-0314, where its readers marked it; what ships has learnt from its patch, not its scan."""
     slab = sorted((triage_data / "chest" / "lidc_slabs" / "LIDC-IDRI-0314_slab_dicom").iterdir())
     stand.push_as_it_is(slab)
     [series] = stand.settled(study_uid(slab)).series
