@@ -29,6 +29,7 @@ SMALL_A_BATCH, LARGE_A_BATCH = 4, 2
 SCENES_A_STEP = 2
 LARGE_EVERY = 8
 """Every so many scenes one is large, and every fourth batch is of large ones."""
+CORE = 0.12
 HELD = {SMALL.side: 128, LARGE.side: 24}
 
 
@@ -82,8 +83,8 @@ def batches(feed: Feed, steps: range) -> Iterator[Batch]:
 def _batch(scenes: Sequence[Scene], generator: np.random.Generator) -> Batch:
     """Scenes turned, mirrored, a little brighter or darker: image, heat, offset and log size, and their weight."""
     parts = [_turned(scene, generator) for scene in scenes]
-    image, heat, size, weight, counted = (torch.from_numpy(np.stack(part)) for part in zip(*parts, strict=True))
-    return image.contiguous(memory_format=torch.channels_last_3d), heat, size, weight, counted
+    image, *wanted = (torch.from_numpy(np.stack(part)) for part in zip(*parts, strict=True))
+    return image.contiguous(memory_format=torch.channels_last_3d), *wanted
 
 
 def _turned(scene: Scene, generator: np.random.Generator) -> tuple[Array, ...]:
@@ -101,12 +102,16 @@ def _turned(scene: Scene, generator: np.random.Generator) -> tuple[Array, ...]:
     return np.ascontiguousarray(shown[None]), *targets(places, side), _counted(lungs)
 
 
-def targets(places: Sequence[tuple[Floats, float]], side: int) -> tuple[Array, Array, Array]:
-    """What the network should say of nodules (centre as index, diameter): heat `[n, n, n]`, offset and log size
-    `[4, n, n, n]`, and the weight `[n, n, n]` of the latter.
+def targets(places: Sequence[tuple[Floats, float]], side: int) -> tuple[Array, Array, Array, Array]:
+    """What the network should say of nodules (centre as index, diameter): heat `[n, n, n]`, the `share` `[n, n, n]` of
+    a nodule that each of its central voxels stands for (they sum to 1), offset and log size `[4, n, n, n]`, and the
+    weight `[n, n, n]` of the latter.
+
+    The broader a nodule, the less sure is where its middle lies: up to `CORE` of its diameter from there is right too.
     """
     count = side // STRIDE
     heat = np.zeros((count,) * 3, np.float32)
+    share = np.zeros_like(heat)
     size = np.zeros((4, count, count, count), np.float32)
     weight = np.zeros_like(heat)
     axes = np.ogrid[:count, :count, :count]
@@ -115,15 +120,17 @@ def targets(places: Sequence[tuple[Floats, float]], side: int) -> tuple[Array, A
         sigma = max(0.7, diameter / STRIDE / 6)
         squared = sum((axis - value) ** 2 for axis, value in zip(axes, middle, strict=True))
         hill = np.exp(-squared / (2 * sigma**2)).astype(np.float32)
-        top = tuple(np.clip(np.rint(middle), 0, count - 1).astype(int))
-        hill[top] = 1.0
-        near = (hill > heat) & (squared <= 3)
+        core = squared <= (CORE * diameter / STRIDE) ** 2
+        core[tuple(np.clip(np.rint(middle), 0, count - 1).astype(int))] = True
+        hill[core] = 1.0
+        share[core] = 1 / core.sum()
+        near = (hill > heat) & (core | (squared <= 3))
         for axis in range(3):
             size[axis][near] = np.broadcast_to((middle[axis] - axes[axis]) * STRIDE, near.shape)[near]
         size[3][near] = np.log(diameter)
         weight[near] = hill[near]
         heat = np.maximum(heat, hill)
-    return heat, size, weight
+    return heat, share, size, weight
 
 
 def _counted(lungs: Array) -> Array:
@@ -135,15 +142,14 @@ def _counted(lungs: Array) -> Array:
 
 def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """Penalty-reduced focal loss of the heat (Zhou et al., arXiv 1904.07850, eq. 1) and L1 of offset and log size."""
-    image, heat, size, weight, counted = batch
+    image, heat, share, size, weight, counted = batch
     made = network(image).float()
     odds = made[:, 0]
     probability = torch.sigmoid(odds)
-    found = heat > 0.999
     hit = -functional.logsigmoid(odds) * (1 - probability) ** 2
     false = -functional.logsigmoid(-odds) * probability**2 * (1 - heat) ** 4 * counted
-    nodules = found.sum().clamp(min=1)
-    focal = (hit * found).sum() / nodules + (false * ~found).sum() / nodules
+    nodules = share.sum().clamp(min=1)
+    focal = (hit * share).sum() / nodules + (false * (share == 0)).sum() / nodules
     apart = (made[:, 1:] - size).abs() * weight[:, None]
     offset = apart[:, :3].sum() / weight.sum().clamp(min=1)
     extent = apart[:, 3].sum() / weight.sum().clamp(min=1)

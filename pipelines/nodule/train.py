@@ -32,8 +32,8 @@ from pipelines.phantom.chest.anatomy import make_chest
 ARGUMENTS = {"candidates": [16, 32, 64, 96], "reduction": [16, 32, 64, 96]}
 FOLDS = 2
 HELD_BACK_SEED = 1000
-BASE = Schedule(steps=3500, warm_up=150, mean_decay=0.998)
-FURTHER = Schedule(steps=600, rate=6e-4, warm_up=50, mean_decay=0.995)
+BASE = Schedule(steps=8500, warm_up=150, mean_decay=0.998)
+FURTHER = Schedule(steps=1000, rate=6e-4, warm_up=50, mean_decay=0.995)
 
 log = structlog.get_logger()
 
@@ -53,11 +53,11 @@ class Course:
     start: str | None = None
 
 
-REDUCTION_BASE = Schedule(steps=1500, warm_up=100, mean_decay=0.997)
-REDUCTION_FURTHER = Schedule(steps=500, rate=6e-4, warm_up=30, mean_decay=0.99)
-BASE_COURSE = Course("base", BASE, REDUCTION_BASE, 300, real=0.0)
-FOLD_COURSES = tuple(Course(f"fold{fold}", FURTHER, REDUCTION_FURTHER, 120, 0.5, fold, "base") for fold in range(FOLDS))
-ALL_COURSE = Course("all", replace(FURTHER, steps=900), replace(REDUCTION_FURTHER, steps=700), 200, 0.5, None, "base")
+REDUCTION_BASE = Schedule(steps=2500, warm_up=100, mean_decay=0.997)
+REDUCTION_FURTHER = Schedule(steps=800, rate=6e-4, warm_up=30, mean_decay=0.99)
+BASE_COURSE = Course("base", BASE, REDUCTION_BASE, 700, real=0.0)
+FOLD_COURSES = tuple(Course(f"fold{fold}", FURTHER, REDUCTION_FURTHER, 300, 0.5, fold, "base") for fold in range(FOLDS))
+ALL_COURSE = Course("all", replace(FURTHER, steps=1300), replace(REDUCTION_FURTHER, steps=1000), 400, 0.5, None, "base")
 COURSES = (BASE_COURSE, *FOLD_COURSES, ALL_COURSE)
 
 
@@ -185,7 +185,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for chests, checkpoints and logs")
     parser.add_argument("--weights", type=Path, default=Path("models/weights"), help="folder for the finished model")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--backgrounds", type=int, default=16, help="made chests to learn from")
+    parser.add_argument("--backgrounds", type=int, default=24, help="made chests to learn from")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes that make chests")
     parser.add_argument("--held-back", type=int, default=12, help="made chests to measure on")

@@ -27,6 +27,7 @@ EMPTY = 0.15
 MEAN_NODULES = 4.0
 MARGIN = 8
 SIZES_MM = {"3 to 6 mm": (3.0, 6.0), "6 to 10 mm": (6.0, 10.0), "over 10 mm": (10.0, np.inf)}
+SMALLEST_MM = 3.0
 LEAST_HIT_MM = 1.5
 PICTURE, PICTURED = 48, 64
 _CHEST_ORIGIN = (-170.0, -130.0, -280.0)
@@ -130,7 +131,7 @@ def curve(
     calibrations: Sequence[Calibration],
     wanted: Callable[[PaintedNodule], bool] = lambda _nodule: True,
 ) -> FrocCurve:
-    """FROC by LUNA16's rules over scans; nodules that are not `wanted` are excluded findings."""
+    """FROC by LUNA16's rules over scans; nodules under 3 mm, and those not `wanted`, are excluded findings."""
     marks: list[Mark] = []
     nodules: list[Annotation] = []
     excluded: list[Annotation] = []
@@ -139,7 +140,8 @@ def curve(
         marks += [_mark(reading.name, point, score) for point, score in zip(reading.center_mm, certainty, strict=True)]
         for nodule, point in zip(reading.nodules, reading.nodule_mm, strict=True):
             entry = Annotation(reading.name, _point(point), max(2 * LEAST_HIT_MM, nodule.diameter_mm))
-            (nodules if wanted(nodule) else excluded).append(entry)
+            counts = nodule.diameter_mm >= SMALLEST_MM and wanted(nodule)
+            (nodules if counts else excluded).append(entry)
     return froc([reading.name for reading in readings], nodules, excluded, marks)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipelines.phantom.chest.frame import FAR_MM, STEP_MM, Drawing, doubled
-from pipelines.phantom.head.shapes import Field, Mask, smooth_noise, smooth_union
+from pipelines.phantom.head.shapes import Field, Mask, Point, smooth_noise, smooth_union
 
 _AIR, _FAT, _SKIN = -1000.0, -105.0, 20.0
 
@@ -70,35 +70,7 @@ def shape_mediastinum(d: Drawing) -> None:
         [(20 * s, cy - 18 * s, cz - 18), (34 * s, cy - 2 * s, cz - 6 * s), (42 * s, cy + 12 * s, cz - 12 * s)],
         [12 * s, 10 * s, 8.5 * s],
     )
-    branches = [
-        d.pipe(
-            [
-                (x0 * s, cy - 18 * s + dy, arch_z + 6),
-                (x1 * s, cy - 22 * s + dy, arch_z + 34 * s),
-                (x2 * s, cy - 16 * s, arch_z + 80 * s),
-            ],
-            [6 * s, 5 * s, 4.5 * s],
-        )
-        for x0, x1, x2, dy in ((-8, -18, -30, -4), (6, 12, 18, 2), (14, 22, 36, 10))
-    ]
-    veins_up = [
-        d.pipe(
-            [
-                (-22 * s, cy - 26 * s, cz + 24),
-                (30 * s, cy - 30 * s, cz + 52 * s),
-                (42 * s, cy - 32 * s, cz + 76 * s),
-            ],
-            [6.5 * s, 6 * s, 5 * s],
-        ),
-        d.pipe(
-            [
-                (-24 * s, cy - 24 * s, cz + 24),
-                (-32 * s, cy - 28 * s, cz + 58 * s),
-                (-44 * s, cy - 32 * s, cz + 78 * s),
-            ],
-            [7.5 * s, 6.5 * s, 5.5 * s],
-        ),
-    ]
+    upper_vessels, upper_fat = _upper_vessels(d, cy, cz, arch_z)
     gullet = d.pipe(
         [(2 * s, sy(z) - 25 * s + (4 if z < cz - 60 else 0), z) for z in (0, cz - 70, cz, d.shape[0] + 4)],
         [8 * s] * 4,
@@ -134,18 +106,59 @@ def shape_mediastinum(d: Drawing) -> None:
         (plate, 10),
         (inlet, 10),
         (pad, 12),
-        *((b - 3, 8) for b in branches),
-        *((b - 3, 8) for b in veins_up),
+        *((vessel - 3, 8) for vessel in upper_vessels),
+        *((fat, 12) for fat in upper_fat),
     ):
         d.mediastinum = smooth_union(d.mediastinum, shape, width)
     noisy = d.noise(14)
     d.parts += [(gullet + 0.4 * noisy, 35.0), (azygos, 0.8 * blood + 8)]
     d.parts += [(heart + 2, 55.0 + 0.25 * (blood - 40)), (atrium, blood)]
     d.parts += [(np.maximum(heart + 12, -(np.abs(d.x - 0.4 * (d.z - heart_z) - 16) - 4.0)), blood)]
-    d.parts += [(shape, blood) for shape in (cava, trunk, right_artery, left_artery, aorta, *branches, *veins_up)]
+    d.parts += [(shape, blood) for shape in (cava, trunk, right_artery, left_artery, aorta, *upper_vessels)]
     _add_nodes(d)
     _add_thyroid(d)
     d.heart_middle = (18 * s, hy, heart_z)
+
+
+def _upper_vessels(d: Drawing, cy: float, cz: float, arch_z: float) -> tuple[list[Field], list[Field]]:
+    """Arteries from the arch and veins to the cava, and the fat that joins them to the middle: no lung lies between."""
+    s = d.scale
+    ascending: list[tuple[list[Point], list[float]]] = [
+        *(
+            (
+                [
+                    (x0 * s, cy - 18 * s + dy, arch_z + 6),
+                    (x1 * s, cy - 22 * s + dy, arch_z + 34 * s),
+                    (x2 * s, cy - 16 * s, arch_z + 80 * s),
+                ],
+                [6 * s, 5 * s, 4.5 * s],
+            )
+            for x0, x1, x2, dy in ((-8, -16, -22, -4), (6, 10, 14, 2), (14, 20, 27, 10))
+        ),
+        (
+            [
+                (-22 * s, cy - 26 * s, cz + 24),
+                (22 * s, cy - 30 * s, cz + 52 * s),
+                (30 * s, cy - 32 * s, cz + 76 * s),
+            ],
+            [6.5 * s, 6 * s, 5 * s],
+        ),
+        (
+            [
+                (-24 * s, cy - 24 * s, cz + 24),
+                (-28 * s, cy - 28 * s, cz + 58 * s),
+                (-32 * s, cy - 32 * s, cz + 78 * s),
+            ],
+            [7.5 * s, 6.5 * s, 5.5 * s],
+        ),
+    ]
+    vessels = [d.pipe(points, radii) for points, radii in ascending]
+    fat = [
+        d.pipe([(part * x, y, z) for x, y, z in points], [1.5 * radius for radius in radii])
+        for points, radii in ascending
+        for part in (0.2, 0.6)
+    ]
+    return vessels, fat
 
 
 def _turned_heart(d: Drawing, center: Sequence[float], radii: Sequence[float]) -> Field:

@@ -10,6 +10,8 @@ from pipelines.phantom.chest.lungs import lung_voxels, somewhere
 from pipelines.phantom.chest.trees import Points, distance_to_piece
 from pipelines.phantom.head.shapes import Field, Grid
 
+Floats = NDArray[np.float32]
+
 
 def draw_findings(d: Drawing, hu: Field) -> None:
     """All that the options ask for, at random places."""
@@ -26,7 +28,7 @@ def draw_findings(d: Drawing, hu: Field) -> None:
         _fluid(d, hu)
 
 
-def _surface(d: Drawing) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+def _surface(d: Drawing) -> tuple[Floats, Floats] | None:
     """A voxel under the pleura, and the unit direction from it into the lung (both z, y, x)."""
     for _ in range(30):
         k, j, i = lung_voxels(d, 1, depth_mm=0.5)[0].tolist()
@@ -78,15 +80,17 @@ def _band(d: Drawing, hu: Field, length: float, radius: float, value: float) -> 
 
 
 def _tag(d: Drawing, hu: Field) -> None:
-    """A small thickening of the pleura with a thread into the lung."""
+    """A thread from the pleura into the lung, at whose foot the pleura is drawn up like a tent.
+
+    The tent is low and wide: a round one would be just what a nodule at the pleura is.
+    """
     draw = d.generator.uniform
     found = _surface(d)
     if found is None:
         return
     at, inward = found
-    size = draw(0.8, 2.2)
-    _paint(d, hu, at, at, size, 20)
-    _paint(d, hu, at, (at + inward * draw(3, 10)).astype(np.float32), draw(0.4, 0.8), -200)
+    _thicken(d, hu, at, draw(2.5, 5), draw(0.6, 1.6), 20)
+    _paint(d, hu, at, (at + inward * draw(5, 18)).astype(np.float32), draw(0.4, 0.9), -100)
     d.note_index("pleural_tag", at, 4)
 
 
@@ -114,16 +118,22 @@ def _plaque(d: Drawing, hu: Field) -> None:
         return
     at, _ = found
     wide, thick = draw(6, 18), draw(1.5, 4)
+    _thicken(d, hu, at, wide, thick, draw(20, 60))
+    if draw() < 0.5:
+        _thicken(d, hu, at, wide / 1.3, 0.7 * thick, draw(200, 700), beneath_mm=0.5)
+    d.note_index("pleural_plaque", at, wide)
+
+
+def _thicken(  # noqa: PLR0917  where, how far, how much, in this order
+    d: Drawing, hu: Field, at: Floats, wide: float, thick: float, value: float, *, beneath_mm: float = -1.0
+) -> None:
+    """A lens of `value` on the pleura about `at`, as far from the surface as `beneath_mm`, all in mm."""
     box = d.around_index(at, wide)
     z, y, x = np.ogrid[box]
     out = np.sqrt((z - at[0]) ** 2 + (y - at[1]) ** 2 + (x - at[2]) ** 2) / wide
     depth = -d.distance[box]
-    part = np.clip(thick * np.clip(1 - out**2, 0, 1) ** 0.5 - depth + 0.5, 0, 1) * (depth > -1)
-    hu[box] += part * (draw(20, 60) - hu[box])
-    if draw() < 0.5:
-        core = np.clip(0.7 * thick * np.clip(1 - (out * 1.3) ** 2, 0, 1) ** 0.5 - depth + 0.5, 0, 1) * (depth > 0.5)
-        hu[box] += core * (draw(200, 700) - hu[box])
-    d.note_index("pleural_plaque", at, wide)
+    part = np.clip(thick * np.clip(1 - out**2, 0, 1) ** 0.5 - depth + 0.5, 0, 1) * (depth > beneath_mm)
+    hu[box] += part * (value - hu[box])
 
 
 def _fluid(d: Drawing, hu: Field) -> None:

@@ -25,6 +25,8 @@ KINDS: tuple[Kind, ...] = ("solid", "part_solid", "ground_glass", "calcified")
 KIND_SHARES = (0.62, 0.14, 0.14, 0.10)
 POSITIONS: tuple[Position, ...] = ("intrapulmonary", "juxtapleural", "juxtavascular", "perifissural")
 POSITION_SHARES = (0.45, 0.27, 0.18, 0.10)
+AERATED_HU, LEAST_AERATED = -550, 0.35
+"""How much of what surrounds a nodule must be aerated lung: one within a hilum or a consolidation is seen by nobody."""
 LARGEST_NODULE_MM = 30.0
 """From here on it is called a mass (Fleischner Society's glossary, Radiology 2008; 246: 697)."""
 
@@ -88,8 +90,8 @@ def place(
 ) -> Floats | None:
     """An index (z, y, x) for the centre of a nodule, or None where no such place was found.
 
-    At least `margin` voxels from the canvas's border, inside the lung (at its surface for the juxtapleural ones) and
-    clear of the balls (centre, radius) `taken`.
+    At least `margin` voxels from the canvas's border, inside the lung (at its surface for the juxtapleural ones),
+    against aerated lung for a good part, and clear of the balls (centre, radius) `taken`.
     """
     inner = tuple(slice(margin, side - margin) for side in canvas.lungs.shape)
     wanted = {"juxtavascular": canvas.vessel, "perifissural": canvas.fissure}.get(position)
@@ -113,9 +115,19 @@ def place(
             continue
         if position == "intrapulmonary" and radius_mm < 12 and not _is_clear(canvas.lungs, nearest, radius_mm + 1):
             continue
+        if _aerated_about(canvas.hu, center, radius_mm) < LEAST_AERATED:
+            continue
         if all(np.linalg.norm(center - other) > radius_mm + radius + 4 for other, radius in taken):
             return center
     return None
+
+
+def _aerated_about(hu: NDArray[np.float32], center: Floats, radius_mm: float) -> float:
+    """The part of a shell 1 to 3 mm outside a ball that is aerated lung."""
+    box = box_around(center, radius_mm + 3, hu.shape)
+    away = np.sqrt(sum(axis**2 for axis in _axes(box, center))) - radius_mm
+    shell = (away > 1) & (away < 3)
+    return float(np.mean(hu[box][shell] < AERATED_HU)) if shell.any() else 0.0
 
 
 def paint(canvas: Canvas, recipe: NoduleRecipe, center: Floats, generator: np.random.Generator) -> PaintedNodule | None:
@@ -130,12 +142,18 @@ def paint(canvas: Canvas, recipe: NoduleRecipe, center: Floats, generator: np.ra
     if truth.sum() < 0.3 * (filled >= 0.5).sum() or truth.sum() < 8:
         return None
     region = canvas.hu[box]
-    numbers = _numbers(recipe, filled, center, box, generator)
+    numbers = _numbers(recipe, filled, center, box, _parenchyma(region, lung), generator)
     if recipe.kind in {"ground_glass", "part_solid"}:
         numbers = np.maximum(numbers, region)
     weight = filled * (lung if recipe.diameter_mm < LARGEST_NODULE_MM else region < 150)
     region += weight * (numbers - region)
     return painted(recipe.kind, recipe.position, truth, box)
+
+
+def _parenchyma(hu: NDArray[np.float32], lung: NDArray[np.bool_]) -> float:
+    """The median of the aerated lung hereabouts."""
+    aerated = hu[lung & (hu < AERATED_HU)]
+    return float(np.median(aerated)) if len(aerated) else -850.0
 
 
 def painted(kind: Kind, position: Position, truth: NDArray[np.bool_], box: Box, source: str = "made") -> PaintedNodule:
@@ -244,23 +262,28 @@ def _spike(axes: list[NDArray[np.float32]], radius: float, generator: np.random.
     return spike.astype(np.float32)
 
 
-def _numbers(
-    recipe: NoduleRecipe, filled: NDArray[np.float32], center: Floats, box: Box, generator: np.random.Generator
+def _numbers(  # noqa: PLR0917  what, where, in what, in this order
+    recipe: NoduleRecipe,
+    filled: NDArray[np.float32],
+    center: Floats,
+    box: Box,
+    parenchyma: float,
+    generator: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """The CT numbers that the nodule's tissue has in the box."""
+    """The CT numbers that the nodule's tissue has in the box; ground glass stands out from the `parenchyma`."""
     radius = recipe.diameter_mm / 2
     rough = smooth_noise(generator, filled.shape, generator.uniform(2, 5))
     texture = np.asarray(generator.uniform(5, 30) * rough, np.float32)
     if recipe.kind == "solid":
         return np.asarray(generator.uniform(-60, 90) + texture, np.float32)
     if recipe.kind == "ground_glass":
-        return np.asarray(generator.uniform(-760, -480) + 1.5 * texture, np.float32)
+        return np.asarray(parenchyma + generator.uniform(130, 380) + 1.5 * texture, np.float32)
     axes = _axes(box, center + generator.normal(0, 0.12 * radius, 3))
     far = np.asarray(np.sqrt(np.asarray(sum(axis**2 for axis in axes))) / radius, np.float32)
     if recipe.kind == "part_solid":
         core = generator.uniform(0.35, 0.75)
         solid = np.clip((core - far) * radius / 1.2 + 0.5, 0, 1)
-        glass = generator.uniform(-740, -520) + 1.5 * texture
+        glass = parenchyma + generator.uniform(130, 340) + 1.5 * texture
         return np.asarray(glass + solid * (generator.uniform(-60, 60) - glass), np.float32)
     return _calcified(far, texture, generator)
 

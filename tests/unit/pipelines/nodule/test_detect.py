@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,12 +50,13 @@ def test_what_the_network_is_taught_is_what_summits_give_back() -> None:
     generator = np.random.default_rng(0)
     for _ in range(20):
         center, diameter = generator.uniform(6, 57, 3), float(generator.uniform(3, 30))
-        heat, size, weight = learning.targets([(center, diameter)], 64)
-        odds = np.where(heat > 0.999, 5.0, -9.0)
-        found = detect.peaks(np.concatenate([odds[None], size]).astype(np.float32))
+        heat, share, size, weight = learning.targets([(center, diameter)], 64)
+        odds = np.where(share > 0, 5.0, -9.0)
+        found = detect.apart(detect.peaks(np.concatenate([odds[None], size]).astype(np.float32)))
         np.testing.assert_allclose(found.index, center[None], atol=1e-4)
         np.testing.assert_allclose(found.diameter_mm, [diameter], rtol=1e-4)
         assert heat.max() == 1 and weight.max() == 1
+        assert share.sum() == pytest.approx(1) and heat[share > 0].min() == 1
 
 
 def test_places_within_a_likelier_one_are_left_out() -> None:
@@ -111,10 +113,10 @@ def test_a_place_hits_the_nodule_that_it_lies_in() -> None:
 
 
 def test_the_loss_falls_when_the_network_says_what_it_is_taught() -> None:
-    heat, size, weight = learning.targets([(np.array([30.0, 31.0, 29.0]), 8.0)], 64)
+    heat, share, size, weight = learning.targets([(np.array([30.0, 31.0, 29.0]), 8.0)], 64)
     image = torch.zeros(1, 1, 64, 64, 64)
     counted = torch.ones(1, 32, 32, 32)
-    batch = (image, *(torch.from_numpy(part)[None] for part in (heat, size, weight)), counted)
+    batch = (image, *(torch.from_numpy(part)[None] for part in (heat, share, size, weight)), counted)
 
     class Says(torch.nn.Module):
         def __init__(self, odds: torch.Tensor, rest: torch.Tensor) -> None:
@@ -124,7 +126,7 @@ def test_the_loss_falls_when_the_network_says_what_it_is_taught() -> None:
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return self.said
 
-    right = Says(torch.from_numpy(np.where(heat > 0.999, 6.0, -6.0)).float(), torch.from_numpy(size))
+    right = Says(torch.from_numpy(np.where(share > 0, 6.0, -6.0)).float(), torch.from_numpy(size))
     wrong = Says(torch.full((32, 32, 32), -2.0), torch.zeros(4, 32, 32, 32))
     assert learning.loss(right, batch)[0] < 0.1 < learning.loss(wrong, batch)[0]
 
