@@ -21,6 +21,7 @@ from pydicom import Dataset
 import pipelines
 from pipelines.codes import Code
 from pipelines.findings import ModelIdentity, Outcome
+from pipelines.mammogram import MammogramStudy
 from pipelines.volume import Volume
 
 
@@ -38,11 +39,13 @@ class Reading:
     """What a reader hands on: the outcome, and what the report needs to speak of it.
 
     `headers[k]` is the data set of slice k of `volume`, without pixel data. Both are empty when nothing could be read.
+    A pipeline of projections gives a `study` instead of a volume, and `headers[k]` is that of its view k.
     """
 
     outcome: Outcome
     volume: Volume | None = None
     headers: tuple[Dataset, ...] = ()
+    study: MammogramStudy | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -44,10 +44,14 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A closed polygon on one image: points are (column, row) in pixels, origin at the first pixel's outer corner."""
+    """A closed polygon on one image: points are (column, row) in pixels, origin at the first pixel's outer corner.
+
+    `marks` are single things within, such as each calcification of a group, in the same coordinates.
+    """
 
     instance_uid: str
     points: tuple[tuple[float, float], ...]
+    marks: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,10 @@ class Finding:
     `certainty` is a calibrated probability from 0 to 1. `center_mm` is the centre of gravity in patient coordinates.
     `attributes` maps coded questions to coded answers. `key_instance_uid` and `key_frame` (from 1) name the image that
     shows it best. `tracking_uid` stays the same when the same work is done again.
+
+    On projections, which have no patient coordinates, `view` names the image ("R CC") and `center_px` the place on it
+    as (column, row), origin at the first pixel's outer corner; `partner_uid` is the tracking UID of the finding on
+    another view that is taken for the same.
     """
 
     kind: Code
@@ -80,6 +88,9 @@ class Finding:
     key_frame: int = 1
     side: Side | None = None
     attributes: Mapping[Code, Code] = field(default_factory=dict)
+    view: str | None = None
+    center_px: tuple[float, float] | None = None
+    partner_uid: str | None = None
 
     def measured(self, key: str) -> float | None:
         """The value of the measurement with this key, or None."""
@@ -93,11 +104,19 @@ class Finding:
             "certainty": self.certainty,
             "side": self.side,
             "center_mm": None if self.center_mm is None else list(self.center_mm),
+            **({} if self.view is None else self._on_projection()),
             **{m.key: m.value for m in self.measurements},
             "key_instance_uid": self.key_instance_uid,
             "key_frame": self.key_frame,
             "tracking_uid": self.tracking_uid,
             "attributes": {question.meaning: answer.meaning for question, answer in self.attributes.items()},
+        }
+
+    def _on_projection(self) -> dict[str, object]:
+        return {
+            "view": self.view,
+            "center_px": None if self.center_px is None else list(self.center_px),
+            "partner_uid": self.partner_uid,
         }
 
 

@@ -19,6 +19,7 @@ from pipelines import codes
 from pipelines.codes import Code
 from pipelines.findings import Finding, ModelIdentity, Outcome, Region
 from pipelines.geometry import Plane
+from pipelines.mammogram import MammogramStudy
 from pipelines.reasons import Reason
 from reporting import reasons as _rows  # noqa: F401 -- enters the reports' rows into the table
 
@@ -64,6 +65,9 @@ class ReportCase:
     `configuration_hash` the settings: with the model and the kind of object they determine every UID, so the same work
     done twice gives the same bytes. `made_at` (aware, UTC) is when the last of the instances came, for the same
     reason. `window` is centre and width for pictures. `language` is that of sentences and pictures (RFC 5646).
+
+    Of projections there is a `study` and no volume: `headers[k]` is that of its view k, `frames[k]` is 1, `planes` and
+    `pixels` are empty.
     """
 
     headers: tuple[Dataset, ...]
@@ -80,6 +84,7 @@ class ReportCase:
     made_at: datetime
     equipment: Equipment
     language: str = "en"
+    study: MammogramStudy | None = None
 
     @property
     def model(self) -> ModelIdentity:
