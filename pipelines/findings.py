@@ -5,7 +5,7 @@ Everything here is frozen, in SI or stated units, in LPS patient coordinates (mm
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.codes import LUNG_RADS, LUNG_RADS_ORDER, Code
+from pipelines.codes import BI_RADS, BI_RADS_ORDER, LUNG_RADS, LUNG_RADS_ORDER, Code
 from pipelines.geometry import Point
 from pipelines.reasons import Reason
 
@@ -160,8 +160,16 @@ class Outcome:
     @property
     def lung_rads(self) -> Code | None:
         """The study's Lung-RADS suggestion: the highest of its findings', or None where none has one."""
-        suggested = {finding.attributes.get(LUNG_RADS) for finding in self.findings}
-        return next((category for category in reversed(LUNG_RADS_ORDER) if category in suggested), None)
+        return self._highest(LUNG_RADS, LUNG_RADS_ORDER)
+
+    @property
+    def bi_rads(self) -> Code | None:
+        """The study's BI-RADS suggestion: the highest of its findings', or None where none has one."""
+        return self._highest(BI_RADS, BI_RADS_ORDER)
+
+    def _highest(self, scale: Code, order: Sequence[Code]) -> Code | None:
+        suggested = {finding.attributes.get(scale) for finding in self.findings}
+        return next((category for category in reversed(order) if category in suggested), None)
 
     def as_json(self) -> dict[str, object]:
         return {

@@ -67,10 +67,14 @@ class Mammogram:
 
 @dataclass(frozen=True, slots=True)
 class RefusedView:
-    """An image of the study that is not read, and why; the others are."""
+    """An image of the study that is not read, and why; the others are.
+
+    `header` is its data set without pixel data, where it could be parsed: by it reports refer to the image and name it.
+    """
 
     instance_uid: str
     reason: Reason
+    header: Dataset | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

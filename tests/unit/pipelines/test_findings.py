@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -36,10 +37,29 @@ def test_a_study_has_the_highest_suggestion_of_its_findings(
     assert outcome.lung_rads == study
 
 
-def test_every_category_has_its_place_in_the_order() -> None:
-    named = {code for name, code in vars(codes).items() if name.startswith("LUNG_RADS_") and isinstance(code, Code)}
-    assert set(codes.LUNG_RADS_ORDER) == named
-    assert len(codes.LUNG_RADS_ORDER) == len(named)
+@pytest.mark.parametrize(
+    ("categories", "study"),
+    [
+        ((), None),
+        ((None,), None),
+        ((codes.BI_RADS_2, codes.BI_RADS_4B, codes.BI_RADS_3), codes.BI_RADS_4B),
+        ((codes.BI_RADS_0, codes.BI_RADS_3), codes.BI_RADS_0),
+        ((codes.BI_RADS_0, codes.BI_RADS_4A), codes.BI_RADS_4A),
+    ],
+)
+def test_a_mammography_study_has_the_highest_suggestion_of_its_findings(
+    categories: tuple[Code | None, ...], study: Code | None
+) -> None:
+    groups = (replace(nodule(category=None), attributes={codes.BI_RADS: one} if one else {}) for one in categories)
+    outcome = Outcome("finding", 0.9, tuple(groups))
+    assert (outcome.bi_rads, outcome.lung_rads) == (study, None)
+
+
+@pytest.mark.parametrize(("scale", "order"), [("LUNG_RADS_", codes.LUNG_RADS_ORDER), ("BI_RADS_", codes.BI_RADS_ORDER)])
+def test_every_category_has_its_place_in_the_order(scale: str, order: tuple[Code, ...]) -> None:
+    named = {code for name, code in vars(codes).items() if name.startswith(scale) and isinstance(code, Code)}
+    assert set(order) == named
+    assert len(order) == len(named)
 
 
 def test_the_date_of_the_earlier_study_is_told() -> None:
