@@ -7,8 +7,9 @@ normal input.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,13 +95,14 @@ def resample(volume: Volume, grid: Grid) -> NDArray[np.int16]:
         raise ValueError("the grid does not lie parallel to the slices")
     order, positions = _heights(volume, grid.normal)
     taps = _taps(positions, float(grid.origin @ grid.normal), grid.step_mm, grid.shape[0])
+    in_plane = cache(partial(_taps_on, grid))
     result = np.full(grid.shape, OUTSIDE_HU, np.int16)
     ready: dict[int, torch.Tensor] = {}
     for k in np.flatnonzero(taps.is_inside):
         total = torch.zeros(grid.shape[1:])
         for index, weight in zip(taps.index[k].tolist(), taps.weight[k].tolist(), strict=True):
             if index not in ready:
-                ready[index] = _in_plane(volume, int(order[index]), grid)
+                ready[index] = _in_plane(volume, int(order[index]), grid, in_plane)
             total.add_(ready[index], alpha=weight)
         result[k] = total.round_().clamp_(max=np.iinfo(np.int16).max).numpy()
         ready = {index: picture for index, picture in ready.items() if index >= taps.index[k].min()}
@@ -146,8 +148,19 @@ def _taps(samples: Floats, first: float, step: float, count: int) -> _Taps:
     return _Taps(index, weight.astype(np.float32), is_inside)
 
 
-def _in_plane(volume: Volume, index: int, grid: Grid) -> torch.Tensor:
-    """One slice on the grid's (j, i), on its own plane: float32 `[j, i]`, -1024 beside the slice."""
+def _taps_on(grid: Grid, axis: int, first: float, step: float, count: int) -> _Taps:
+    """Taps of the grid's axis (1 or 2) on `count` samples from `first` on, a `step` apart."""
+    direction = (grid.back, grid.left)[axis - 1]
+    return _taps(first + step * np.arange(count, dtype=np.float64), float(grid.origin @ direction), grid.step_mm, grid.shape[axis])
+
+
+def _in_plane(
+    volume: Volume, index: int, grid: Grid, taps_on: Callable[[int, float, float, int], _Taps]
+) -> torch.Tensor:
+    """One slice on the grid's (j, i), on its own plane: float32 `[j, i]`, -1024 beside the slice.
+
+    The slices of a stack that is not tilted share their taps: `taps_on` remembers them.
+    """
     plane, picture = volume.plane[index], volume.hu[index]
     # Along rows of the picture's index first (they grow along the column direction), then along columns.
     steps = [
@@ -158,10 +171,11 @@ def _in_plane(volume: Volume, index: int, grid: Grid) -> torch.Tensor:
         picture, steps = picture.T, steps[::-1]
     taps = []
     for axis, (step, direction) in enumerate(zip(steps, (grid.back, grid.left), strict=True)):
-        samples = plane.origin @ direction + float(step @ direction) * np.arange(picture.shape[axis])
-        if samples[0] > samples[-1]:
-            picture, samples = np.flip(picture, axis), samples[::-1]
-        taps.append(_taps(samples, float(grid.origin @ direction), grid.step_mm, grid.shape[1 + axis]))
+        count = picture.shape[axis]
+        first, along = float(plane.origin @ direction), float(step @ direction)
+        if along < 0:
+            picture, first, along = np.flip(picture, axis), first + along * (count - 1), -along
+        taps.append(taps_on(1 + axis, round(first, 6), round(along, 9), count))
     return _read(picture, *taps)
 
 

@@ -27,6 +27,19 @@ def connected_parts(mask: Mask, planes: Sequence[Plane]) -> tuple[NDArray[np.int
     truly lie: in a tilted stack the same pixel of the next slice lies several pixels further along.
     """
     label = np.zeros(mask.shape, np.int32)
+    window = (slice(None), *(_extent(np.any(mask, axis=axes)) for axes in ((0, 2), (0, 1))))
+    label[window], count = _connected_parts(mask[window], planes)
+    return label, count
+
+
+def _extent(is_held: Mask) -> slice:
+    """From the first to the last that is held; empty where none is."""
+    held = np.flatnonzero(is_held)
+    return slice(int(held[0]), int(held[-1]) + 1) if len(held) else slice(0, 0)
+
+
+def _connected_parts(mask: Mask, planes: Sequence[Plane]) -> tuple[NDArray[np.int32], int]:
+    label = np.zeros(mask.shape, np.int32)
     total = 0
     for k, plane_mask in enumerate(mask):
         if plane_mask.any():

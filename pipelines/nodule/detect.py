@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from pipelines.geometry import Floats
 from pipelines.nodule.views import cut, normalized, two_views
@@ -107,8 +106,7 @@ class Detector:
 
     def propose(self, hu: NDArray[np.int16], prepared: Prepared | None = None) -> Proposals:
         """What the first network proposes in a box; with `prepared` only in and beside its lungs."""
-        wanted = None if prepared is None else _near_lungs(prepared)
-        return self._in_lungs(peaks(self.maps(hu, wanted)), prepared)
+        return self._in_lungs(peaks(self.maps(hu, prepared)), prepared)
 
     def _in_lungs(self, proposals: Proposals, prepared: Prepared | None) -> Proposals:
         if prepared is not None and len(proposals):
@@ -116,8 +114,8 @@ class Detector:
             proposals = proposals.kept(depth > -BESIDE_LUNG_MM)
         return apart(proposals)
 
-    def maps(self, hu: NDArray[np.int16], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """The first network's five maps `[5, k/2, j/2, i/2]`; windows without a `wanted` voxel are passed over."""
+    def maps(self, hu: NDArray[np.int16], prepared: Prepared | None = None) -> NDArray[np.float32]:
+        """The first network's five maps `[5, k/2, j/2, i/2]`; with `prepared`, windows without lung are passed over."""
         import torch  # noqa: PLC0415  heavy: only where a network runs
 
         counts = tuple(-(-side // STRIDE) for side in hu.shape)
@@ -125,8 +123,7 @@ class Detector:
         made[0] = -20
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             for window in windows(hu.shape):
-                core = tuple(slice(first, last) for first, last in window.core)
-                if wanted is not None and not wanted[core].any():
+                if prepared is not None and not _holds_lung(window, prepared):
                     continue
                 shown = torch.from_numpy(normalized(cut(hu, window.low, window.shape)))[None, None]
                 shown = shown.to(self.device, memory_format=torch.channels_last_3d)
@@ -188,12 +185,24 @@ def windows(shape: tuple[int, ...]) -> Iterator[Window]:
         yield Window(tuple(low), tuple(extent), core)
 
 
+def _holds_lung(window: Window, prepared: Prepared) -> bool:
+    """Whether the part of a window that is kept holds lung, roughly: by the lungs' own grid, which lies parallel."""
+    lungs = prepared.lungs
+    corners = prepared.grid.points(np.array(window.core, float).T)
+    low, high = np.rint(lungs.grid.indices(corners)).astype(int)
+    return bool(lungs.side[tuple(slice(max(0, a), max(0, b) + 1) for a, b in zip(low, high, strict=True))].any())
+
+
 def peaks(maps: NDArray[np.float32]) -> Proposals:
     """The summits of the heat as places on the box's grid, the highest first."""
     odds = maps[0]
-    summit = (odds > LEAST_ODDS) & (odds == ndimage.maximum_filter(odds, 3))
-    at = np.argwhere(summit)
-    values = odds[summit]
+    at = np.argwhere(odds > LEAST_ODDS)
+    padded = np.pad(odds, 1, constant_values=-np.inf)
+    own = odds[tuple(at.T)]
+    is_summit = np.ones(len(at), np.bool_)
+    for step in np.ndindex(3, 3, 3):
+        is_summit &= padded[tuple((at + step).T)] <= own
+    at, values = at[is_summit], own[is_summit]
     order = np.argsort(-values, kind="stable")[: 4 * MOST_PROPOSALS]
     at = at[order]
     offset, size = maps[(slice(1, 4), *at.T)].T, maps[(4, *at.T)]
@@ -215,19 +224,6 @@ def apart(proposals: Proposals) -> Proposals:
         if len(kept) == MOST_PROPOSALS:
             break
     return proposals.kept(np.array(kept, np.intp))
-
-
-def _near_lungs(prepared: Prepared) -> NDArray[np.bool_]:
-    """Which voxels of the box lie in the lungs, roughly: read from the lungs' own grid, nearest."""
-    lungs = prepared.lungs
-    shape = prepared.hu.shape
-    start = lungs.grid.indices(prepared.grid.origin)
-    ratio = prepared.grid.step_mm / lungs.grid.step_mm
-    at = [
-        np.clip(np.rint(first + ratio * np.arange(count)), 0, side - 1).astype(int)
-        for first, count, side in zip(start, shape, lungs.side.shape, strict=True)
-    ]
-    return np.asarray(lungs.side[np.ix_(*at)] > 0)
 
 
 def build(arguments: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:

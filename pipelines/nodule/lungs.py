@@ -9,6 +9,7 @@ by closing each lung with balls, whose sizes decide what is nodule or mass and w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -29,6 +30,7 @@ Labels = NDArray[np.int32]
 
 RIGHT, LEFT = 1, 2
 GRID_MM = 2.0
+FARTHEST_OUTSIDE_MM = 16.0
 _VOXEL_ML = GRID_MM**3 / 1000
 # Half way between aerated lung (about -850 HU) and soft tissue (about 40 HU), where a blurred edge lies.
 _TISSUE_HU = -400.0
@@ -95,9 +97,16 @@ class Lungs:
         return np.where(is_inside, self.side[k, j, i], 0).astype(np.uint8)
 
     def inside_mm(self, points: ArrayLike) -> Floats:
-        """How far patient points `[..., 3]` lie from the surface of their lung, mm; below 0 they are outside."""
-        index = np.moveaxis(self.grid.indices(points), -1, 0)
-        return np.asarray(ndimage.map_coordinates(self._depth_mm, index, order=1, mode="nearest"), np.float64)
+        """How far patient points `[..., 3]` lie from the surface of their lung, mm; below 0 they are outside.
+
+        Beyond `FARTHEST_OUTSIDE_MM` it is only known that they are at least so far away.
+        """
+        index = self.grid.indices(points)
+        depths = [
+            ndimage.map_coordinates(depth, np.moveaxis(index - start, -1, 0), order=1, mode="nearest")
+            for depth, start in self._depths_mm
+        ]
+        return np.asarray(np.maximum.reduce(depths), np.float64)
 
     def third_at(self, point: Point) -> Third:
         """The third of its lung, by height, that a patient point lies in; of both lungs' for points outside."""
@@ -108,22 +117,24 @@ class Lungs:
         return "lower" if part < 1 / 3 else "middle" if part < 2 / 3 else "upper"
 
     @cached_property
-    def _depth_mm(self) -> NDArray[np.float32]:
-        """Signed distance of every voxel from the surface of the lung it is in or next to, mm."""
-        depths = []
-        for side in (RIGHT, LEFT):
-            mask = np.pad(self.side == side, 1).astype(np.uint8)
-            if mask.any():
-                # Voxels' centres are half a step from the surface between them.
-                distance = SimpleITK.SignedMaurerDistanceMap(  # type: ignore[no-untyped-call]
-                    SimpleITK.GetImageFromArray(mask),
-                    insideIsPositive=True,
-                    squaredDistance=False,
-                    useImageSpacing=False,
-                )
-                depths.append(SimpleITK.GetArrayFromImage(distance)[1:-1, 1:-1, 1:-1])
-        depth = np.maximum.reduce(depths)
-        return np.asarray((depth + 0.5) * GRID_MM, np.float32)
+    def _depths_mm(self) -> list[tuple[NDArray[np.float32], NDArray[np.intp]]]:
+        """For each lung the signed distance from its surface (mm) of the voxels in and near it, and their first index.
+
+        Distances take long: they are computed in each lung's own box, at whose border the nearest voxel stands in.
+        """
+        return [_signed_distance(self.side == side) for side in (RIGHT, LEFT) if (self.side == side).any()]
+
+
+def _signed_distance(lung: Mask) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    margin = round(FARTHEST_OUTSIDE_MM / GRID_MM)
+    window = _window(lung, margin=0)
+    mask = np.pad(lung[window], margin).astype(np.uint8)
+    distance = SimpleITK.SignedMaurerDistanceMap(  # type: ignore[no-untyped-call]
+        SimpleITK.GetImageFromArray(mask), insideIsPositive=True, squaredDistance=False, useImageSpacing=False
+    )
+    # Voxels' centres are half a step from the surface between them.
+    depth = np.asarray((SimpleITK.GetArrayViewFromImage(distance) + 0.5) * GRID_MM, np.float32)
+    return depth, np.array([side.start - margin for side in window])
 
 
 def find_lungs(volume: Volume) -> Lungs:
@@ -135,9 +146,11 @@ def find_lungs(volume: Volume) -> Lungs:
     window = _window(air, margin=1)
     gas = np.zeros_like(air)
     gas[window] = _gas_pockets(smooth[window], air[window])
-    aerated = _lung_pieces(smooth, air & ~gas)
+    aerated = np.zeros_like(air)
+    aerated[window] = _lung_pieces(smooth[window], air[window] & ~gas[window])
     _check(aerated)
-    side = _sides(smooth, aerated, _midline(hu, aerated))
+    side = np.zeros(air.shape, np.uint8)
+    side[window] = _sides(smooth[window], aerated[window], _midline(hu, aerated) - window[2].start)
     side = _closed_sides(side, smooth)
     side[gas] = 0
     right, left = (float((side == which).sum()) * _VOXEL_ML for which in (RIGHT, LEFT))
@@ -304,17 +317,21 @@ def _closed_sides(side: NDArray[np.uint8], smooth: NDArray[np.int16]) -> NDArray
     rows = np.flatnonzero(side.any(axis=(0, 2)))
     scale = float(np.clip((rows[-1] - rows[0] + 1) * GRID_MM / _ADULT_DEPTH_MM, 0.5, 1.0))
     is_wall = _depth_in_hull(side[_EVERY] > 0) * _COARSE_MM < scale * _WALL_DEPTH_MM
-    result, claims = side.copy(), []
-    for which in (RIGHT, LEFT):
+
+    def claimed(which: int) -> Mask:
         own = side == which
-        claim = np.zeros_like(own)
+        claim: Mask = np.zeros_like(own)
         if own.any():
             window = _window(own, margin=round(_WALL_MM / GRID_MM))
             coarse = tuple(slice(axis.start // _COARSE, -(-axis.stop // _COARSE)) for axis in window)
             claim[window] = _closed_lung(own[window], smooth[window], is_wall[coarse], scale)
-        claims.append(claim)
-    result[(side == 0) & claims[0] & ~claims[1]] = RIGHT
-    result[(side == 0) & claims[1] & ~claims[0]] = LEFT
+        return claim
+
+    with ThreadPoolExecutor(2) as pool:  # most of the time goes into numpy's loops, beside which another thread runs
+        right, left = pool.map(claimed, (RIGHT, LEFT))
+    result = side.copy()
+    result[(side == 0) & right & ~left] = RIGHT
+    result[(side == 0) & left & ~right] = LEFT
     return result
 
 

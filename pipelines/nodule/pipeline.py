@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines import codes
-from pipelines.catalogue import PipelineSettings, Prior, Reading
+from pipelines.catalogue import PipelineSettings, Prior, Reading, Scope
 from pipelines.codes import Code
 from pipelines.findings import Finding, ModelIdentity, Outcome, Status
 from pipelines.geometry import Plane
@@ -176,6 +176,7 @@ class NodulePipeline:
     looks_for: Code = codes.NODULE
     site: Code = codes.LUNG
     window: tuple[float, float] = (-600.0, 1500.0)
+    reads: Scope = "series"
     compares_with_prior: bool = True
 
     def open(self, settings: PipelineSettings) -> NoduleReader:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,7 @@ def look_at(volume: Volume, center: Point, pixel_mm: float) -> Look:
     heights = position[slices][:, None] + np.array(OFFSETS) * pixel_mm
     below, above, weight = between(position, heights.ravel())
     needed, place = np.unique(np.concatenate([below, above]), return_inverse=True)
-    seen = torch.stack([_square(volume, k, center, pixel_mm) for k in needed.tolist()])
+    seen = _squares(volume, needed.tolist(), center, pixel_mm)
     lower, upper = seen[torch.from_numpy(place)].chunk(2)
     blended = lower + torch.from_numpy(weight.astype(np.float32))[:, None, None] * (upper - lower)
     pictures = shown(blended).reshape(len(slices), len(OFFSETS), FIELD, FIELD)
@@ -186,24 +187,12 @@ def outline(volume: Volume, look: Look, maps: Stack, threshold: float) -> tuple[
     probability, the ones at the centre.
     """
     planes = [volume.plane[k] for k in look.slices.tolist()]
-    rows, columns = (np.arange(low, high) for low, high in zip(look.low, look.high, strict=True))
-    places = [_places(plane, foot, rows, columns, look.pixel_mm) for plane, foot in zip(planes, look.foot, strict=True)]
-    probability = np.stack(
-        [
-            ndimage.map_coordinates(map_, place, order=1, mode="nearest")
-            for map_, place in zip(maps, places, strict=True)
-        ]
-    )
-    grid = np.meshgrid(rows, columns, indexing="ij")
-    away = np.stack([np.linalg.norm(plane.patient_from_pixel(*grid) - look.center, axis=-1) for plane in planes])
+    probability, away, inner = _on_source(planes, look, maps)
     near = np.exp(-((away - away.min()) ** 2) / (2 * _OFF_CENTER_MM**2))
     evidence = probability if (probability * near).max() > 1e-3 else near
     highest = float(evidence[near > 0.5].max())
     mask = evidence >= min(threshold, 0.75 * highest)
     part = _part_at(mask, near * evidence, planes)
-    inner = np.stack(
-        [(np.abs(place) < FIELD / 2 - _MARGIN).all(axis=0) for place in np.array(places) - (FIELD - 1) / 2]
-    )
     held = np.flatnonzero(part.any(axis=(1, 2)))
     last = len(volume.plane) - 1
     is_whole = evidence is probability and highest >= threshold and not (part & ~inner).any()
@@ -211,6 +200,23 @@ def outline(volume: Volume, look: Look, maps: Stack, threshold: float) -> tuple[
     full = np.zeros((len(held), *volume.hu.shape[1:]), np.bool_)
     full[:, look.low[0] : look.high[0], look.low[1] : look.high[1]] = part[held]
     return Region(tuple(look.slices[held].tolist()), full), is_whole
+
+
+def _on_source(planes: Sequence[Plane], look: Look, maps: Stack) -> tuple[Stack, Floats, Mask]:
+    """On the source's voxels within the squares: the probability, mm from the centre, what is clear of the border."""
+    rows, columns = (np.arange(low, high) for low, high in zip(look.low, look.high, strict=True))
+    probability, away, inner = [], [], []
+    for plane, (row, column), map_ in zip(planes, look.foot, maps, strict=True):
+        spacing = _spacing(plane)
+        down = _in_square(rows, row, spacing[0], look.pixel_mm)
+        along = _in_square(columns, column, spacing[1], look.pixel_mm)
+        probability.append(_reading(down) @ map_ @ _reading(along).T)
+        height = float(np.dot(np.subtract(look.center, plane.origin), plane.normal))
+        off = ((rows - row) * spacing[0])[:, None] ** 2 + ((columns - column) * spacing[1]) ** 2
+        away.append(np.sqrt(off + height**2))
+        is_inner = [np.abs(place - (FIELD - 1) / 2) < FIELD / 2 - _MARGIN for place in (down, along)]
+        inner.append(np.logical_and.outer(*is_inner))
+    return np.stack(probability), np.stack(away), np.stack(inner)
 
 
 def settle(
@@ -284,33 +290,48 @@ def _spacing(plane: Plane) -> tuple[float, float]:
     return plane.row_spacing_mm, plane.column_spacing_mm
 
 
-def _square(volume: Volume, slice_: int, center: Point, pixel_mm: float) -> Tensor:
-    """The square about the foot of the centre on one slice; only the part that it needs becomes float."""
+def _squares(volume: Volume, slices: Sequence[int], center: Point, pixel_mm: float) -> Tensor:
+    """The squares about the foot of the centre on some slices; only the part that they need becomes float.
+
+    Slices on which the foot is the same pixel, all of them where nothing is tilted, are read at once.
+    """
     import torch  # noqa: PLC0415  heavy: only where a network runs
 
-    plane, hu = volume.plane[slice_], volume.hu[slice_]
-    foot = np.array(plane.pixel_from_patient(center))
-    half = FIELD * pixel_mm / 2 / np.array(_spacing(plane))
-    size = np.array(hu.shape)
-    low = np.clip(np.floor(foot - half) - 1, 0, size - 2).astype(int)
-    high = np.clip(np.ceil(foot + half) + 2, low + 2, size).astype(int)
-    part = torch.from_numpy(hu[low[0] : high[0], low[1] : high[1]].astype(np.float32))
-    row, column = (foot - low).tolist()
-    return squares_of(part[None], (row, column), _spacing(plane), pixel_mm)[0]
+    made = []
+    for (row, column, *spacing), alike in groupby(slices, lambda k: _foot(volume.plane[k], center)):
+        foot, half = np.array([row, column]), FIELD * pixel_mm / 2 / np.array(spacing)
+        size = np.array(volume.hu.shape[1:])
+        low = np.clip(np.floor(foot - half) - 1, 0, size - 2).astype(int)
+        high = np.clip(np.ceil(foot + half) + 2, low + 2, size).astype(int)
+        part = volume.hu[list(alike), low[0] : high[0], low[1] : high[1]].astype(np.float32)
+        made.append(
+            squares_of(torch.from_numpy(part), (row - low[0], column - low[1]), (spacing[0], spacing[1]), pixel_mm)
+        )
+    return torch.cat(made)
 
 
-def _places(plane: Plane, foot: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp], pixel_mm: float) -> Floats:
-    """Where source pixels lie in the square, `[2, row, column]`."""
-    down, along = (
-        (index - at) * spacing / pixel_mm + (FIELD - 1) / 2
-        for index, at, spacing in zip((rows, columns), foot, _spacing(plane), strict=True)
-    )
-    return np.array(np.meshgrid(down, along, indexing="ij"))
+def _foot(plane: Plane, center: Point) -> tuple[float, float, float, float]:
+    """Row and column of the foot of a centre on a plane, and the plane's spacing."""
+    row, column = plane.pixel_from_patient(center)
+    return round(float(row), 6), round(float(column), 6), plane.row_spacing_mm, plane.column_spacing_mm
+
+
+def _in_square(index: NDArray[np.intp], foot: float, spacing_mm: float, pixel_mm: float) -> Floats:
+    """Where source rows (or columns) lie in the square."""
+    return np.asarray((index - foot) * spacing_mm / pixel_mm + (FIELD - 1) / 2)
+
+
+def _reading(places: Floats) -> NDArray[np.float32]:
+    """The matrix `[place, FIELD]` that reads linearly at places along one side of the square; its border goes on."""
+    at = np.clip(places, 0, FIELD - 1)[:, None]
+    return np.asarray(np.maximum(1 - np.abs(at - np.arange(FIELD)), 0), np.float32)
 
 
 def _part_at(mask: Mask, weight: Floats, planes: Sequence[Plane]) -> Mask:
     """The connected part of a mask with the greatest weight, its holes filled."""
     label, count = connected_parts(mask, planes)
     weights = ndimage.sum_labels(weight, label, np.arange(1, count + 1))
-    part = label == 1 + int(np.argmax(weights))
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in part])
+    part: Mask = label == 1 + int(np.argmax(weights))
+    [box] = ndimage.find_objects(part.view(np.uint8))
+    part[box] = [ndimage.binary_fill_holes(plane) for plane in part[box]]
+    return part

@@ -11,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.architectures.nodule3d import CandidateNet, ReductionNet
+from pipelines.grid import Grid
 from pipelines.nodule import detect, learning, reduction
 from pipelines.nodule.detect import Calibration, Proposals
+from pipelines.nodule.lungs import Lungs
+from pipelines.nodule.prepare import Prepared
 from pipelines.nodule.views import cut, normalized, two_views
 from pipelines.phantom.chest.nodules import PaintedNodule
 
@@ -77,6 +80,13 @@ def test_views_are_centred_and_padded_with_air() -> None:
     assert normalized(np.array([-3000, -1000, -300, 400, 3000])).tolist() == [-1, -1, 0, 1, 1]
 
 
+def prepared_box(hu: np.ndarray, side: np.ndarray) -> Prepared:
+    """A box whose lungs are `side`, on voxels twice as wide."""
+    z, y, x = np.eye(3)[::-1]
+    lungs = Lungs(Grid(np.full(3, 0.5), z, y, x, 2.0, side.shape), side, (0.0, 0.0))
+    return Prepared(hu, Grid(np.zeros(3), z, y, x, 1.0, hu.shape), lungs)
+
+
 def test_two_windows_say_what_one_does() -> None:
     torch.manual_seed(0)
     networks = detect.build(SMALL)
@@ -86,8 +96,10 @@ def test_two_windows_say_what_one_does() -> None:
     hu = np.random.default_rng(1).integers(-1000, 200, (64, 32, 32)).astype(np.int16)
     whole = detector.maps(hu)
     assert whole.shape == (5, 32, 16, 16)
-    skipped = detector.maps(hu, np.zeros_like(hu, np.bool_))
-    assert skipped[0].max() == -20
+    assert detector.maps(hu, prepared_box(hu, np.zeros((32, 16, 16), np.uint8)))[0].max() == -20
+    corner = np.zeros((32, 16, 16), np.uint8)
+    corner[-1, -1, -1] = 1
+    np.testing.assert_array_equal(detector.maps(hu, prepared_box(hu, corner)), whole)
     assert np.abs(detector.look_again(hu, np.array([[30.0, 15, 15]] * 17))).shape == (17,)
 
 
