@@ -1,0 +1,251 @@
+"""Small pieces of mammograms, made directly: what networks learn calcifications from.
+
+A crop shows what any part of a breast may: gland or fat, skin line or muscle, a group of calcifications or none, and
+often something that only looks like calcification.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from pipelines.phantom.breast.calcifications import Layout, particle, random_group, random_length
+from pipelines.phantom.breast.imaging import Medium, Receptor
+from pipelines.phantom.breast.mimics import add_mimics
+from pipelines.phantom.breast.presentation import Processing
+from pipelines.phantom.breast.scene import Scene, picture
+from pipelines.phantom.breast.texture import Field, Grain, Points, drawn, winding
+from pipelines.phantom.breast.tissue import Tissue, fibre_mm, tissue_parts
+from pipelines.phantom.breast.truth import MadeGrain, MadeGroup, Mimic, Shape
+
+Generator = np.random.Generator
+Density = Literal["A", "B", "C", "D"]
+
+DENSITIES: tuple[Density, ...] = ("A", "B", "C", "D")
+DENSITY_ODDS = (0.12, 0.38, 0.38, 0.12)
+
+
+@dataclass(frozen=True, slots=True)
+class CropOptions:
+    """What to make; None leaves it to chance. `group_odds` is the chance of one group, and again of a second."""
+
+    medium: Medium | None = None
+    pitch_mm: float | None = None
+    density: Density | None = None
+    group_odds: float = 0.55
+    benign_odds: float = 0.35
+    mimic_odds: float = 0.6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MadeCrop:
+    """`pixels` float32 `[row, column]` from 0 to 1, dense bright, as `Mammogram.pixels` are; `pitch_mm` their side.
+
+    `is_presented` tells those processed for presentation (and films) from the logarithm of the exposure.
+    """
+
+    pixels: Field
+    grains: tuple[MadeGrain, ...]
+    groups: tuple[MadeGroup, ...]
+    pitch_mm: float
+    medium: Medium
+    is_presented: bool
+    mimics: tuple[Mimic, ...] = field(default=())
+
+
+def make_crop(generator: Generator, side_px: int = 512, options: CropOptions = CropOptions()) -> MadeCrop:
+    """A square piece of a mammogram with its truth. The same state of the generator gives the same crop."""
+    receptor = Receptor.random(generator, options.medium, options.pitch_mm)
+    scene, grain, base = _ground(generator, side_px, receptor, options.density)
+    for _ in range(2):
+        if generator.random() >= options.group_odds:
+            break
+        _lay_group(
+            generator, scene, random_group(generator, most_mm=min(40.0, 0.7 * side_px * receptor.pitch_mm)), grain
+        )
+    if generator.random() < options.benign_odds:
+        _lay_benign(generator, scene, grain)
+    if generator.random() < options.mimic_odds:
+        add_mimics(generator, scene, receptor.medium, grain.angle)
+    processing = None if receptor.medium != "film" and generator.random() < 0.25 else Processing.random(generator)
+    aim = float(np.clip(base + generator.normal(0, 0.1), 0.05, 0.9))
+    made = picture(generator, scene, receptor, generator.uniform(26, 32), processing, aim)
+    return MadeCrop(
+        made.pixels,
+        made.grains,
+        made.groups,
+        receptor.pitch_mm,
+        receptor.medium,
+        receptor.medium == "film" or processing is not None,
+        tuple(scene.mimics),
+    )
+
+
+def _ground(generator: Generator, side: int, receptor: Receptor, density: Density | None) -> tuple[Scene, Grain, float]:
+    """The breast without calcifications, how its tissue runs, and its part of gland."""
+    draw, pitch = generator.uniform, receptor.pitch_mm
+    shape = (side, side)
+    category = density or DENSITIES[int(generator.choice(4, p=DENSITY_ODDS))]
+    usual = float(np.clip(generator.normal({"A": 62, "B": 57, "C": 50, "D": 44}[category], 11), 22, 90))
+    grain = Grain(draw(-np.pi, np.pi), draw(1.1, 2.2))
+    tissue = Tissue.random(generator, category)
+    depth = _depth(generator, shape, pitch)
+    thickness = np.full(shape, np.float32(usual)) if depth is None else _rolled_off(depth, usual)
+    cloud, fibre = tissue_parts(generator, shape, pitch, grain, tissue)
+    gland = cloud * thickness
+    fibres = fibre_mm(generator, shape, pitch, grain, tissue, fibre)
+    if depth is None:
+        gland += fibres
+    else:
+        gland *= np.clip(depth / draw(6, 16) - 0.25, 0.05, 1)  # fat lies under the skin
+        fibres *= np.clip(depth / 4, 0, 1)
+        gland += fibres
+        gland += _skin(depth, thickness, draw(1.2, 2.4))
+    if generator.random() < 0.08:
+        gland = _with_muscle(generator, gland, thickness, pitch)
+    np.clip(gland, 0, thickness, out=gland)
+    return Scene(pitch, usual, thickness, gland), grain, tissue.base
+
+
+def _depth(generator: Generator, shape: tuple[int, int], pitch: float) -> Field | None:
+    """Distance (mm) inwards from the skin line, for the few crops that hold it."""
+    if generator.random() > 0.15:
+        return None
+    rows, columns = (np.arange(side, dtype=np.float32) * np.float32(pitch) for side in shape)
+    angle = generator.uniform(0, 2 * np.pi)
+    size = shape[0] * pitch
+    radius = generator.uniform(50, 120)
+    edge = generator.uniform(-0.45, 0.7) * size
+    middle = size / 2 - np.array([np.cos(angle), np.sin(angle)]) * (edge * -1 + radius)
+    away = np.hypot(columns[None, :] - np.float32(middle[0]), rows[:, None] - np.float32(middle[1]))
+    return np.asarray(radius - away, np.float32)
+
+
+def _rolled_off(depth: Field, usual: float) -> Field:
+    """Thickness near the skin line: the free edge of a compressed breast is round."""
+    half = np.float32(usual * 0.5)
+    inward = np.clip(depth / half, 0, 1)
+    found: Field = np.float32(usual) * np.sqrt(inward * (2 - inward))
+    return found
+
+
+def _skin(depth: Field, thickness: Field, skin_mm: float) -> Field:
+    """Skin in the beam: two layers, and more where it is seen edge on."""
+    inner = _rolled_off(np.clip(depth - np.float32(skin_mm), 0, None), float(thickness.max()))
+    found: Field = np.minimum(np.maximum(thickness - inner, np.float32(2 * skin_mm)), thickness)
+    return found
+
+
+def _with_muscle(generator: Generator, gland: Field, thickness: Field, pitch: float) -> Field:
+    rows, columns = (np.arange(side, dtype=np.float32) * np.float32(pitch) for side in gland.shape)
+    angle = generator.uniform(-np.pi, np.pi)
+    size = gland.shape[0] * pitch
+    across = (columns[None, :] - size / 2) * np.float32(np.cos(angle)) + (rows[:, None] - size / 2) * np.float32(
+        np.sin(angle)
+    )
+    across += np.float32(generator.uniform(-0.3, 0.3) * size)
+    bow = (columns[None, :] * np.float32(np.sin(angle)) - rows[:, None] * np.float32(np.cos(angle))) / np.float32(size)
+    across += np.float32(generator.normal(0, 2)) * bow**2
+    part = 1 / (1 + np.exp(-across / np.float32(generator.uniform(0.2, 1.5))))
+    rise = np.clip(across / np.float32(generator.uniform(10, 40)), 0, 1) * np.float32(generator.uniform(0.2, 0.5))
+    found: Field = gland + part * (np.float32(generator.uniform(0.15, 0.4)) + rise) * (thickness - gland)
+    return found
+
+
+def _lay_group(generator: Generator, scene: Scene, layout: Layout, grain: Grain) -> None:
+    """Lay a group so that its middle is on the image and within the breast."""
+    middle = _place(generator, scene)
+    if middle is None:
+        return
+    index = len(scene.groups)
+    scene.groups.append((index, layout))
+    from_side = bool(generator.random() < 0.5)
+    cosine, sine = np.cos(grain.angle), np.sin(grain.angle)
+    for number, (offset, shape, length, angle) in enumerate(
+        zip(layout.offsets_mm, layout.shapes, layout.lengths_mm, layout.angles, strict=True)
+    ):
+        at = (
+            middle
+            + np.array([offset[0] * cosine - offset[1] * sine, offset[0] * sine + offset[1] * cosine]) / scene.pitch_mm
+        )
+        column, row = int(at[0]), int(at[1])
+        if not (0 <= column < scene.shape[1] and 0 <= row < scene.shape[0]) or scene.thickness[row, column] < 4:
+            continue
+        turned = None if angle is None else angle + grain.angle
+        scene.lay(particle(generator, shape, length, turned, from_side), (float(at[0]), float(at[1])), index, number)
+
+
+def _place(generator: Generator, scene: Scene, least_mm: float = 8.0) -> Points | None:
+    for _ in range(12):
+        at = (0.06 + 0.88 * generator.random(2)) * scene.shape[::-1]
+        if scene.thickness[int(at[1]), int(at[0])] >= least_mm:
+            return np.asarray(at)
+    return None
+
+
+_SINGLES: tuple[tuple[Shape, float], ...] = (
+    ("round", 0.5),
+    ("punctate", 0.6),
+    ("skin", 0.25),
+    ("rim", 0.1),
+    ("popcorn", 0.08),
+    ("dystrophic", 0.12),
+    ("rod", 0.1),
+)
+
+
+def _lay_benign(generator: Generator, scene: Scene, grain: Grain) -> None:
+    """What most breasts of some age hold: single calcifications of typically benign form, or a calcified artery."""
+    if generator.random() < 0.2:
+        _lay_artery(generator, scene, grain)
+    for shape, odds in _SINGLES:
+        if generator.random() >= odds * 0.6:
+            continue
+        for _ in range(int(generator.integers(1, 5 if shape in {"round", "punctate", "skin"} else 2))):
+            at = _place(generator, scene)
+            if at is not None:
+                made = particle(generator, shape, random_length(generator, shape))
+                scene.lay(made, (float(at[0]), float(at[1])))
+
+
+def _lay_artery(generator: Generator, scene: Scene, grain: Grain) -> None:
+    """An artery with plaques in both walls: the tram track."""
+    size = scene.shape[0] * scene.pitch_mm
+    line = winding(generator, np.zeros(2), grain.angle + generator.normal(0, 0.5), size * 1.6, 0.1, 0.16)
+    line += generator.uniform(0.2, 0.8, 2) * size - line[len(line) // 2]
+    lay_artery(generator, scene, line / scene.pitch_mm, generator.uniform(0.5, 1.4))
+
+
+def lay_artery(generator: Generator, scene: Scene, line: Points, radius_mm: float) -> None:
+    """Draw an artery along a line (px, points at most a pixel apart) and lay plaques into its walls."""
+    chord = np.full(len(line), 2 * radius_mm * 0.8)
+    scene.gland += drawn([(line, chord)], scene.shape, radius_mm * 0.6 / scene.pitch_mm)
+    np.minimum(scene.gland, scene.thickness, out=scene.gland)
+    tangent = np.gradient(line, axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)
+    step_px = float(np.median(np.linalg.norm(np.diff(line, axis=0), axis=1)))
+    layout = Layout("vascular", "linear", False, np.zeros((0, 3)), (), (), ())
+    index = len(scene.groups)
+    scene.groups.append((index, layout))
+    reach = np.array([0.0, 0.0])
+    first = generator.uniform(0, 0.4) * len(line)
+    last = first + generator.uniform(0.3, 0.7) * len(line)
+    cover = generator.uniform(0.3, 0.9)
+    number = 0
+    for wall in (-1, 1):
+        at = first
+        while at < min(last, len(line) - 1):
+            length = random_length(generator, "vascular")
+            k = int(at)
+            reach = line[k] + normal[k] * wall * radius_mm / scene.pitch_mm * generator.uniform(0.8, 1.05)
+            column, row = int(reach[0]), int(reach[1])
+            inside = 0 <= column < scene.shape[1] and 0 <= row < scene.shape[0]
+            if inside and scene.thickness[row, column] >= 4:
+                angle = float(np.arctan2(tangent[k, 1], tangent[k, 0]))
+                made = particle(generator, "vascular", length, angle)
+                scene.lay(made, (float(reach[0]), float(reach[1])), index, number)
+                number += 1
+            at += max(1.0, length / scene.pitch_mm / step_px * generator.uniform(0.5, 1.5) / cover)
