@@ -93,7 +93,7 @@ def points_of(volume: Volume, region: Region) -> tuple[Floats, Floats]:
     thickness = volume.local_thickness_mm
     points, weights = [], []
     for k, mask in zip(region.slice_index, region.mask, strict=True):
-        rows, columns = np.nonzero(mask)
+        rows, columns = _pixels(mask)
         points.append(volume.plane[k].patient_from_pixel(rows, columns))
         weights.append(np.full(len(rows), volume.plane[k].pixel_area_mm2 * thickness[k]))
     return np.concatenate(points), np.concatenate(weights)
@@ -107,7 +107,16 @@ def center_of(points: Floats, weights: Floats) -> Point:
 
 def values_of(volume: Volume, region: Region) -> NDArray[np.int16] | NDArray[np.float32]:
     """The CT numbers of a region's voxels `[n]`, in the order of `points_of`."""
-    return np.concatenate([volume.hu[k][mask] for k, mask in zip(region.slice_index, region.mask, strict=True)])
+    return np.concatenate(
+        [volume.hu[k][_pixels(mask)] for k, mask in zip(region.slice_index, region.mask, strict=True)]
+    )
+
+
+def _pixels(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of a mask's pixels; where there are none is not looked at one by one."""
+    window = _extent(mask.any(axis=1))
+    rows, columns = np.nonzero(mask[window])
+    return rows + window.start, columns
 
 
 def areas_mm2(volume: Volume, region: Region) -> Floats:
