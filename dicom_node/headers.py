@@ -17,12 +17,17 @@ from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
 from pipelines.foreign import FOREIGN_ERRORS
-from pipelines.instance import LARGEST_FILE_BYTES, MULTI_FRAME
+from pipelines.instance import MULTI_FRAME
+from pipelines.part10 import LARGEST_FILE_BYTES
 from pipelines.reasons import refuse
 
 Value = str | float
 KEPT_FACTS = 20_000
 """Instances whose facts are kept in memory, so that a file is read once although several stages ask for it."""
+STANDARD_VIEWS = frozenset({"R CC", "L CC", "R MLO", "L MLO"})
+"""What a screening study is made of."""
+# CID 4014, with the SNOMED-RT values of older files; View Position (0018,5101) has the names themselves.
+_PROJECTIONS = {"399162004": "CC", "R-10242": "CC", "399368009": "MLO", "R-10226": "MLO"}
 UNLIKELY = 1e7
 """Numbers from here on (mm, counts) are mistakes, and so are those that are none."""
 
@@ -40,7 +45,9 @@ class InstanceFacts:
     """What assembling and series selection ask of an instance. Text is empty and numbers None where it says nothing.
 
     `image_type` is in capitals; `places` has one entry for each frame whose position and orientation are given;
-    `acquired` is date and time of the acquisition as one sortable text.
+    `acquired` is date and time of the acquisition as one sortable text. `standard_view` is which of `STANDARD_VIEWS` it
+    is, if any: magnified, compressed and otherwise modified ones are none, nor are breasts with implants, of which
+    there are two of each.
     """
 
     study_instance_uid: str
@@ -60,6 +67,7 @@ class InstanceFacts:
     kernel: str
     contrast: str
     acquired: str
+    standard_view: str
 
 
 def read_header(path: Path) -> Dataset:
@@ -100,6 +108,7 @@ def facts_of(header: Dataset) -> InstanceFacts:
         contrast=first_text(header, "ContrastBolusAgent"),
         acquired=first_text(header, "AcquisitionDate") + first_text(header, "AcquisitionTime")
         or first_text(header, "AcquisitionDateTime"),
+        standard_view=_standard_view(header),
     )
 
 
@@ -163,6 +172,15 @@ def _number(header: Dataset, keyword: str) -> float | None:
 def _whole(header: Dataset, keyword: str) -> int | None:
     number = _number(header, keyword)
     return None if number is None else int(number)
+
+
+def _standard_view(header: Dataset) -> str:
+    view = next(iter(_items(header, "ViewCodeSequence")), Dataset())
+    if _items(view, "ViewModifierCodeSequence") or first_text(header, "BreastImplantPresent") == "YES":
+        return ""
+    side = first_text(header, "ImageLaterality") or first_text(header, "Laterality")
+    projection = _PROJECTIONS.get(first_text(view, "CodeValue")) or first_text(header, "ViewPosition")
+    return name if (name := f"{side} {projection}") in STANDARD_VIEWS else ""
 
 
 def _place(*holders: Dataset) -> tuple[Place, ...]:

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 
-from pipelines.pixels import Pixels, hounsfield
+from pipelines.pixels import StoredPixels
 from pipelines.reasons import Reason, Refusal
 
 MOST_DECODERS = 16
@@ -49,20 +49,20 @@ class Place:
     dtype: str
 
 
-def decode_frame(frame: Pixels, place: Place) -> Reason | None:
+def decode_frame(frame: StoredPixels, place: Place) -> Reason | None:
     """Decode a frame and write it to its place; the reason when it cannot be decoded."""
     try:
-        hu = hounsfield(frame)
+        values = frame.decode()
     except Refusal as refusal:
         return refusal.reason
-    data = hu.astype(place.dtype, copy=False).data.cast("B")
+    data = values.astype(place.dtype, copy=False).data.cast("B")
     written = 0
     while written < len(data):
         written += os.pwrite(place.file, data[written:], place.offset + written)
     return None
 
 
-def decode_on_cores(frames: Sequence[tuple[Pixels, Place]], cores: int) -> list[Reason | None]:
+def decode_on_cores(frames: Sequence[tuple[StoredPixels, Place]], cores: int) -> list[Reason | None]:
     """What `decode_frame` answers for each frame, each done by one of `cores` processes (16 at most).
 
     Raises `DecodersDiedError` when the decoders do not start or too many of them die.
@@ -138,7 +138,7 @@ def _start() -> _Decoder:
         return _Decoder(process, ours)
 
 
-def _decode_in(pool: _Pool, frames: Sequence[tuple[Pixels, Place]], count: int) -> list[Reason | None]:
+def _decode_in(pool: _Pool, frames: Sequence[tuple[StoredPixels, Place]], count: int) -> list[Reason | None]:
     answers: list[Reason | None] = [None] * len(frames)
     deaths = [0] * len(frames)
     waiting = list(range(len(frames)))[::-1]

@@ -1,6 +1,6 @@
-"""The pixels of one frame: where they lie in their file, and how they become Hounsfield units.
+"""The pixels of one frame: where they lie in their file, how they are decoded, and how they become Hounsfield units.
 
-`Pixels` is small and can be sent to another process, so that a frame is decoded wherever there is a core for it.
+A frame is small and can be sent to another process, so that a frame is decoded wherever there is a core for it.
 Nothing is trusted: sizes are checked before a decoder is let at the data, and what it raises leaves as a `Refusal`.
 """
 
@@ -48,12 +48,12 @@ StoredValues = NDArray[np.signedinteger | np.unsignedinteger]
 
 
 @dataclass(frozen=True, slots=True)
-class Pixels:
+class StoredPixels:
     """One frame of a file, still encoded.
 
     `offset` is the place in the file of the value of Pixel Data (0 where the data set is deflated), `length` its length
-    in bytes, None where it is undefined. `number` counts the frames from 1. `padding` is the range of stored values
-    that mean "outside the field of view". The others are the attributes of their names (PS3.3, C.7.6.3).
+    in bytes, None where it is undefined. `number` counts the frames from 1. The others are the attributes of their
+    names (PS3.3, C.7.6.3).
     """
 
     path: Path
@@ -69,6 +69,29 @@ class Pixels:
     high_bit: int
     pixel_representation: int
     photometric_interpretation: str
+
+    @property
+    def is_compressed(self) -> bool:
+        return self.syntax.is_encapsulated
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers that `decode` gives."""
+        return np.dtype(f"{'ui'[self.pixel_representation]}{self.bits_allocated // 8}")
+
+    def decode(self) -> NDArray[Any]:
+        """The stored values `[row, column]`. Raises `Refusal` when decoding fails."""
+        return stored_values(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels(StoredPixels):
+    """One frame of CT numbers.
+
+    `padding` is the range of stored values that mean "outside the field of view", `slope` and `intercept` those of the
+    rescaling to Hounsfield units.
+    """
+
     slope: float
     intercept: float
     padding: tuple[int, int] | None
@@ -79,8 +102,17 @@ class Pixels:
         return self.slope.is_integer() and self.intercept.is_integer()
 
     @property
-    def is_compressed(self) -> bool:
-        return self.syntax.is_encapsulated
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.int16 if self.gives_whole_hu else np.float32)
+
+    def decode(self) -> NDArray[Any]:
+        return hounsfield(self)
+
+
+def stored_values(pixels: StoredPixels) -> StoredValues:
+    """Decode a frame, bits above the high bit cleared. Raises `Refusal` when decoding fails."""
+    with refusing("input.pixel_data_unreadable"), pixels.path.open("rb", buffering=0) as file:
+        return _decoded(pixels, file) if pixels.is_compressed else _native(pixels, file)
 
 
 def hounsfield(pixels: Pixels) -> HounsfieldUnits:
@@ -88,9 +120,8 @@ def hounsfield(pixels: Pixels) -> HounsfieldUnits:
 
     No stored value wraps. Raises `Refusal` when decoding fails.
     """
+    raw = stored_values(pixels)
     with refusing("input.pixel_data_unreadable"):
-        with pixels.path.open("rb", buffering=0) as file:
-            raw = _decoded(pixels, file) if pixels.is_compressed else _native(pixels, file)
         outside = _outside(raw, pixels)
         fits = pixels.slope == 1 and abs(pixels.intercept) < 1 << 15 and raw.dtype.itemsize == 2
         hu = _shifted(raw, int(pixels.intercept)) if fits and pixels.gives_whole_hu else _scaled(raw, pixels)
@@ -99,7 +130,7 @@ def hounsfield(pixels: Pixels) -> HounsfieldUnits:
     return hu
 
 
-def _native(pixels: Pixels, file: BinaryIO) -> StoredValues:
+def _native(pixels: StoredPixels, file: BinaryIO) -> StoredValues:
     rows, columns = pixels.shape
     size = rows * columns * pixels.bits_allocated // 8
     encoded = _native_bytes(pixels, file, size)
@@ -118,11 +149,11 @@ def _native(pixels: Pixels, file: BinaryIO) -> StoredValues:
     return raw
 
 
-def _has_plain_values(pixels: Pixels) -> bool:
+def _has_plain_values(pixels: StoredPixels) -> bool:
     return 1 <= pixels.bits_stored <= 16 and pixels.photometric_interpretation in {"MONOCHROME1", "MONOCHROME2"}
 
 
-def _native_bytes(pixels: Pixels, file: BinaryIO, size: int) -> bytearray:
+def _native_bytes(pixels: StoredPixels, file: BinaryIO, size: int) -> bytearray:
     """The bytes of the frame, as many of them as there are; they are the caller's to change."""
     start = (pixels.number - 1) * size
     if pixels.syntax == DeflatedExplicitVRLittleEndian:
@@ -134,7 +165,7 @@ def _native_bytes(pixels: Pixels, file: BinaryIO, size: int) -> bytearray:
     return encoded[: file.readinto(encoded)]  # type: ignore[attr-defined]  # an unbuffered file reads into a buffer
 
 
-def _decoded(pixels: Pixels, file: BinaryIO) -> StoredValues:
+def _decoded(pixels: StoredPixels, file: BinaryIO) -> StoredValues:
     file.seek(pixels.offset)
     encoded = get_frame(
         file,
@@ -147,7 +178,7 @@ def _decoded(pixels: Pixels, file: BinaryIO) -> StoredValues:
     return _by_pydicom(pixels, encapsulate([encoded], has_bot=False))
 
 
-def _by_pydicom(pixels: Pixels, encoded: bytes) -> StoredValues:
+def _by_pydicom(pixels: StoredPixels, encoded: bytes) -> StoredValues:
     rows, columns = pixels.shape
     options: dict[str, Any] = {
         "rows": rows,

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -33,9 +33,9 @@ from pydicom.uid import (
 
 from pipelines import decoders, decoding
 from pipelines.decoders import DecodersDiedError, Place, decode_frame, decode_on_cores
-from pipelines.decoding import decode
+from pipelines.decoding import decode, decode_each
 from pipelines.instance import read_frames
-from pipelines.pixels import Pixels, hounsfield
+from pipelines.pixels import Pixels, StoredPixels, hounsfield
 from pipelines.reasons import Reason, Refusal
 from pipelines.volume import load
 from tests.unit.pipelines.series import axial_plane, ct_dataset, enhanced_ct, write
@@ -61,7 +61,7 @@ def frames_of(paths: Sequence[Path]) -> list[Pixels]:
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Series of these tests are large enough for processes, and there are two cores."""
-    monkeypatch.setattr(decoding, "FEWEST_FOR_PROCESSES", 1)
+    monkeypatch.setattr(decoding, "FEWEST_PIXELS_FOR_PROCESSES", 1)
     monkeypatch.setattr(decoding, "usable_cores", lambda: 2)
 
 
@@ -124,6 +124,27 @@ def test_a_cut_compressed_file_is_truncated_wherever_it_is_cut(tmp_path: Path) -
         with pytest.raises(Refusal) as caught:
             read_frames(path)
         assert caught.value.reason.code == "input.truncated"
+
+
+@pytest.mark.usefixtures("shared")
+def test_images_of_different_size_and_type_are_decoded_to_their_stored_values(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    stored = [
+        generator.integers(0, 255, (31, 17)).astype(np.uint16),
+        generator.integers(-500, 500, (8, 40)).astype(np.int16),
+        generator.integers(0, 4095, (50, 60)).astype(np.uint16),
+    ]
+    datasets = [ct_dataset(axial_plane(5.0 * k), values) for k, values in enumerate(stored)]
+    datasets[2].compress(JPEGLSLossless, generate_instance_uid=False)
+    paths = write(tmp_path, datasets)
+    cut = paths[0].read_bytes()
+    paths[0].write_bytes(cut[:-100])
+    images = [
+        StoredPixels(**{f.name: getattr(frame, f.name) for f in fields(StoredPixels)}) for frame in frames_of(paths)
+    ]
+    values, failures = decode_each(images)
+    assert {k: reason.code for k, reason in failures.items()} == {0: "input.truncated"}
+    assert all(np.array_equal(values[k], stored[k]) and values[k].dtype == stored[k].dtype for k in (1, 2))
 
 
 class _Deadly:
@@ -198,7 +219,8 @@ def test_a_decoder_killed_over_a_frame_is_replaced_and_the_frame_tried_again(tmp
 
 
 def _read_as_a_worker_does(paths: list[Path], connection: Connection) -> None:
-    decode(frames_of(paths * (decoding.FEWEST_FOR_PROCESSES // len(paths) + 1)), cores=2)
+    decoding.FEWEST_PIXELS_FOR_PROCESSES = 1
+    decode(frames_of(paths), cores=2)
     connection.send([process.pid for process in _decoder_processes()])
     signal.pause()
 

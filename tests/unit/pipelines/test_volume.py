@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, MRImageStorage, RLELossless
 
-from pipelines.instance import LARGEST_DEFLATED_BYTES, read_frames
+from pipelines.instance import read_frames
+from pipelines.part10 import LARGEST_DEFLATED_BYTES
 from pipelines.pixels import hounsfield
 from pipelines.reasons import Refusal
 from pipelines.volume import load
