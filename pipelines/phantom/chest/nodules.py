@@ -27,6 +27,9 @@ POSITIONS: tuple[Position, ...] = ("intrapulmonary", "juxtapleural", "juxtavascu
 POSITION_SHARES = (0.45, 0.27, 0.18, 0.10)
 AERATED_HU, LEAST_AERATED = -550, 0.35
 """How much of what surrounds a nodule must be aerated lung: one within a hilum or a consolidation is seen by nobody."""
+AIRY_HU = -850.0
+REACH = 2.2
+"""Radii that spicules reach at most."""
 LARGEST_NODULE_MM = 30.0
 """From here on it is called a mass (Fleischner Society's glossary, Radiology 2008; 246: 697)."""
 
@@ -130,19 +133,27 @@ def _aerated_about(hu: NDArray[np.float32], center: Floats, radius_mm: float) ->
     return float(np.mean(hu[box][shell] < AERATED_HU)) if shell.any() else 0.0
 
 
-def paint(canvas: Canvas, recipe: NoduleRecipe, center: Floats, generator: np.random.Generator) -> PaintedNodule | None:
+def paint(
+    canvas: Canvas,
+    recipe: NoduleRecipe,
+    center: Floats,
+    generator: np.random.Generator,
+    *,
+    parenchyma: float | None = None,
+) -> PaintedNodule | None:
     """Paint one nodule about `center` (index z, y, x). None, and nothing painted, where next to nothing of it would
-    lie in the lung.
+    lie in the lung. Ground glass stands out from the `parenchyma` (HU); None for what lies about it.
     """
     radius = recipe.diameter_mm / 2
-    box = box_around(center, radius * 2.2 + 4, canvas.hu.shape)
+    box = box_around(center, radius * REACH + 4, canvas.hu.shape)
     filled = _filled(recipe, center, box, generator)
     lung = canvas.lungs[box] > 0
     truth = (filled >= 0.5) & (lung if recipe.diameter_mm < LARGEST_NODULE_MM else True)
     if truth.sum() < 0.3 * (filled >= 0.5).sum() or truth.sum() < 8:
         return None
     region = canvas.hu[box]
-    numbers = _numbers(recipe, filled, center, box, _parenchyma(region, lung), generator)
+    level = parenchyma_about(canvas, center, radius) if parenchyma is None else parenchyma
+    numbers = _numbers(recipe, filled, center, box, level, generator)
     if recipe.kind in {"ground_glass", "part_solid"}:
         numbers = np.maximum(numbers, region)
     weight = filled * (lung if recipe.diameter_mm < LARGEST_NODULE_MM else region < 150)
@@ -150,10 +161,11 @@ def paint(canvas: Canvas, recipe: NoduleRecipe, center: Floats, generator: np.ra
     return painted(recipe.kind, recipe.position, truth, box)
 
 
-def _parenchyma(hu: NDArray[np.float32], lung: NDArray[np.bool_]) -> float:
-    """The median of the aerated lung hereabouts."""
-    aerated = hu[lung & (hu < AERATED_HU)]
-    return float(np.median(aerated)) if len(aerated) else -850.0
+def parenchyma_about(canvas: Canvas, center: Floats, radius_mm: float) -> float:
+    """The median HU of the aerated lung where a nodule is to lie."""
+    box = box_around(center, radius_mm * REACH + 4, canvas.hu.shape)
+    aerated = canvas.hu[box][(canvas.lungs[box] > 0) & (canvas.hu[box] < AERATED_HU)]
+    return float(np.median(aerated)) if len(aerated) else AIRY_HU
 
 
 def painted(kind: Kind, position: Position, truth: NDArray[np.bool_], box: Box, source: str = "made") -> PaintedNodule:

@@ -21,7 +21,15 @@ from pipelines.geometry import Floats, Plane, Point
 from pipelines.phantom.chest.anatomy import Chest, make_chest
 from pipelines.phantom.chest.build import ChestOptions
 from pipelines.phantom.chest.frame import LEFT
-from pipelines.phantom.chest.nodules import Canvas, NoduleRecipe, paint, painted, place, random_recipe
+from pipelines.phantom.chest.nodules import (
+    Canvas,
+    NoduleRecipe,
+    paint,
+    painted,
+    parenchyma_about,
+    place,
+    random_recipe,
+)
 from pipelines.phantom.images import (
     PADDING,
     Kernel,
@@ -208,7 +216,7 @@ class _Stamp:
     center: Floats
 
     @staticmethod
-    def made(recipe: NoduleRecipe, seed: tuple[int, ...]) -> _Stamp:
+    def made(recipe: NoduleRecipe, parenchyma: float, seed: tuple[int, ...]) -> _Stamp:
         """What `paint` adds to two even backgrounds tells how much it fills and with what."""
         side = int(recipe.diameter_mm * 2.4) + 16
         center = np.full(3, side / 2)
@@ -217,7 +225,7 @@ class _Stamp:
             hu = np.full((side,) * 3, level, np.float32)
             nothing = np.zeros(hu.shape, np.bool_)
             canvas = Canvas(hu, np.ones(hu.shape, np.uint8), nothing, nothing, np.zeros_like(hu))
-            paint(canvas, recipe, center, np.random.default_rng(seed))
+            paint(canvas, recipe, center, np.random.default_rng(seed), parenchyma=parenchyma)
             seen.append(hu)
         weight = 1 - (seen[0] - seen[1]) / 100
         numbers = np.where(weight > 0.01, _NOTHING + (seen[0] - _NOTHING) / np.maximum(weight, 0.01), _SOFT)
@@ -253,7 +261,8 @@ def _with_nodules(
         if center is None:
             raise ValueError(f"this chest has no place for a nodule of {recipe.diameter_mm} mm")
         taken.append((center, radius))
-        stamp = _Stamp.made(recipe, (options.seed, 4, number)).scaled(scale, center - np.floor(center))
+        parenchyma = parenchyma_about(still, center, radius)
+        stamp = _Stamp.made(recipe, parenchyma, (options.seed, 4, number)).scaled(scale, center - np.floor(center))
         nodule = _stamped(stamp, recipe, center, chest, (hu, marks), len(made) + 1)
         if nodule is not None:
             made.append(replace(nodule, volume_mm3=nodule.volume_mm3 * pose.swelling))
