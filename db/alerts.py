@@ -9,12 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, insert, select, update
 
-from db.schema import alert_events, alerts, instances, jobs, results, revisions, studies
+from db.jobs import superseded
+from db.schema import alert_events, alerts, instances, jobs, results, studies
 
 
 @dataclass(frozen=True, slots=True)
 class NewResult:
-    """A result that the alert rules have not been asked about. `is_superseded`: a newer revision took its place."""
+    """A result that the alert rules have not been asked about. `is_superseded`: a newer answer takes its place."""
 
     result_id: int
     study_instance_uid: str
@@ -82,9 +83,9 @@ def not_considered(connection: Connection) -> tuple[NewResult, ...]:
             results.c.status,
             results.c.score,
             results.c.outcome,
-            (revisions.c.state == "superseded").label("is_superseded"),
+            superseded().label("is_superseded"),
         )
-        .join(revisions, revisions.c.revision_id == results.c.revision_id)
+        .join(jobs, jobs.c.job_id == results.c.job_id)
         .where(results.c.alert_considered_at.is_(None))
         .order_by(results.c.result_id)
     )

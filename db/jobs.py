@@ -1,4 +1,6 @@
-"""The queue: who may read which revision of a series next. A claim takes a lease and a fencing token.
+"""The queue: who may read which revisions next. A claim takes a lease and a fencing token.
+
+A job reads one revision of a series, or those of all series that make a study.
 
 Only the holder of the newest fencing token of a job may record what came of it. The states' words are the caller's
 (`dispatch.policy`); what is fixed here is that only a waiting job, or a running one whose lease ran out, is claimed.
@@ -11,17 +13,44 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Update, and_, case, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Update,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from db import audit
-from db.schema import decisions, instances, jobs, revisions, series
+from db.revisions import Member
+from db.schema import decisions, instances, job_revisions, jobs, revisions, series
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRevision:
+    """A revision that a job reads."""
+
+    revision_id: int
+    series_instance_uid: str
+    number: int
+    digest: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job and the revision it is to read. `attempts` counts the claims, `worker_deaths` those that killed a worker.
+    """A job and the revisions it is to read. `attempts` counts the claims, `worker_deaths` those that killed a worker.
 
-    `reason` says why it waits again, was not read or was cancelled (as `Reason.as_json` gives it).
+    `revision_id`, the series and its number are of the revision whose decision asked for the job; `reads` are all, in
+    order of their series' UIDs. `reason` says why it waits again, was not read or was cancelled (as `Reason.as_json`
+    gives it).
     """
 
     job_id: int
@@ -29,8 +58,7 @@ class Job:
     study_instance_uid: str
     series_instance_uid: str
     revision_number: int
-    revision_state: str
-    revision_digest: str | None
+    is_superseded: bool
     rule: str | None
     pipeline: str
     priority: int
@@ -45,10 +73,19 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    reads: tuple[ReadRevision, ...]
 
 
-def enqueue(connection: Connection, *, revision_id: int, pipeline: str, priority: int, now: datetime) -> int:
-    """Ask for a revision to be read; lower `priority` goes first. Gives the job's number."""
+def enqueue(
+    connection: Connection,
+    *,
+    revision_id: int,
+    together_with: Sequence[int] = (),
+    pipeline: str,
+    priority: int,
+    now: datetime,
+) -> int:
+    """Ask for a revision to be read, and others with it; lower `priority` goes first. Gives the job's number."""
     row = {
         "revision_id": revision_id,
         "pipeline": pipeline,
@@ -60,7 +97,10 @@ def enqueue(connection: Connection, *, revision_id: int, pipeline: str, priority
         "not_before": now,
         "created_at": now,
     }
-    return int(connection.execute(insert(jobs).values(**row).returning(jobs.c.job_id)).scalar_one())
+    job_id = int(connection.execute(insert(jobs).values(**row).returning(jobs.c.job_id)).scalar_one())
+    read = [{"job_id": job_id, "revision_id": one} for one in (revision_id, *together_with)]
+    connection.execute(insert(job_revisions), read)
+    return job_id
 
 
 def claim(connection: Connection, *, owner: str, now: datetime, lease_until: datetime) -> Job | None:
@@ -133,9 +173,18 @@ def retry(connection: Connection, job_id: int, *, now: datetime) -> bool:
         event="reading.retry_asked",
         actor="operator",
         study_instance_uid=job.study_instance_uid,
-        facts={"series_instance_uid": job.series_instance_uid, "pipeline": job.pipeline},
+        facts=told(job) | {"pipeline": job.pipeline},
     )
     return True
+
+
+def told(job: Job) -> dict[str, object]:
+    """What the audit trail tells of what a job reads: series, revision and digest; a list of them for a study."""
+    every = [
+        {"series_instance_uid": one.series_instance_uid, "revision": one.number, "digest": one.digest}
+        for one in job.reads
+    ]
+    return dict(every[0]) if len(every) == 1 else {"series": every}
 
 
 def next_due(connection: Connection) -> datetime | None:
@@ -147,19 +196,45 @@ def next_due(connection: Connection) -> datetime | None:
 
 def last_received_at(connection: Connection, job: Job) -> datetime:
     """When the last of the instances came that a job reads."""
-    query = (
-        select(func.max(instances.c.received_at))
-        .where(instances.c.series_instance_uid == job.series_instance_uid)
-        .where(instances.c.revision_number <= job.revision_number)
-    )
-    found: datetime = connection.execute(query).scalar_one()
+    found: datetime = connection.execute(_of_job(job.job_id, func.max(instances.c.received_at))).scalar_one()
     return found
+
+
+def members(connection: Connection, job_id: int) -> tuple[Member, ...]:
+    """The instances that a job reads, in order of SOP Instance UID."""
+    columns = [instances.c[name] for name in Member.__slots__]
+    query = _of_job(job_id, *columns).order_by(instances.c.sop_instance_uid)
+    return tuple(Member(*row) for row in connection.execute(query))
+
+
+def superseded() -> ColumnElement[bool]:
+    """Whether a newer answer takes the place of that of the job in `jobs`.
+
+    So it is when a newer revision of a series that it reads is complete, or when a later job reads one of its revisions
+    too: then the study has grown.
+    """
+    own, later = job_revisions.alias(), job_revisions.alias()
+    return or_(
+        exists()
+        .where(own.c.job_id == jobs.c.job_id)
+        .where(revisions.c.revision_id == own.c.revision_id, revisions.c.state == "superseded")
+        .correlate(jobs),
+        exists()
+        .where(own.c.job_id == jobs.c.job_id)
+        .where(later.c.revision_id == own.c.revision_id, later.c.job_id > jobs.c.job_id)
+        .correlate(jobs),
+    )
+
+
+def is_superseded(connection: Connection, job_id: int) -> bool:
+    """Whether a newer answer takes the place of this job's; see `superseded`."""
+    return bool(connection.execute(select(superseded()).select_from(jobs).where(jobs.c.job_id == job_id)).scalar_one())
 
 
 def find(connection: Connection, job_id: int) -> Job | None:
     """One job, or None."""
     row = connection.execute(_query().where(jobs.c.job_id == job_id)).first()
-    return None if row is None else _job(row)
+    return None if row is None else _job(connection, row)
 
 
 def list_jobs(connection: Connection, *, states: Sequence[str] = (), limit: int | None = None) -> list[Job]:
@@ -168,7 +243,7 @@ def list_jobs(connection: Connection, *, states: Sequence[str] = (), limit: int 
     query = _query().order_by(rank, jobs.c.ended_at.desc(), jobs.c.priority, jobs.c.created_at, jobs.c.job_id)
     if states:
         query = query.where(jobs.c.state.in_(states))
-    return [_job(row) for row in connection.execute(query.limit(limit))]
+    return [_job(connection, row) for row in connection.execute(query.limit(limit)).all()]
 
 
 def _held(job: Job) -> Update:
@@ -185,8 +260,7 @@ def _query() -> Select[Any]:
             series.c.study_instance_uid,
             series.c.series_instance_uid,
             revisions.c.number.label("revision_number"),
-            revisions.c.state.label("revision_state"),
-            revisions.c.digest.label("revision_digest"),
+            superseded().label("is_superseded"),
             decisions.c.rule,
             jobs.c.pipeline,
             jobs.c.priority,
@@ -208,5 +282,28 @@ def _query() -> Select[Any]:
     )
 
 
-def _job(row: Row[Any]) -> Job:
-    return Job(**row._mapping)
+def _job(connection: Connection, row: Row[Any]) -> Job:
+    query = (
+        select(revisions.c.revision_id, revisions.c.series_instance_uid, revisions.c.number, revisions.c.digest)
+        .join(job_revisions, job_revisions.c.revision_id == revisions.c.revision_id)
+        .where(job_revisions.c.job_id == row.job_id)
+        .order_by(revisions.c.series_instance_uid)
+    )
+    return Job(**row._mapping, reads=tuple(ReadRevision(*one) for one in connection.execute(query)))
+
+
+def _of_job(job_id: int, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Columns of the instances that a job reads."""
+    return (
+        select(*columns)
+        .select_from(job_revisions)
+        .join(revisions, revisions.c.revision_id == job_revisions.c.revision_id)
+        .join(
+            instances,
+            and_(
+                instances.c.series_instance_uid == revisions.c.series_instance_uid,
+                instances.c.revision_number <= revisions.c.number,
+            ),
+        )
+        .where(job_revisions.c.job_id == job_id)
+    )

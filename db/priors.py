@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from db.jobs import Job
-from db.revisions import Member, members
-from db.schema import results, revisions, series, studies
+from db.jobs import Job, members, superseded
+from db.revisions import Member
+from db.schema import jobs, results, revisions, series, studies
 
 MOST_CANDIDATES = 3
 
@@ -36,22 +36,18 @@ def earlier_answers(connection: Connection, job: Job) -> tuple[EarlierAnswer, ..
     if not now.patient_id or not now.study_date:
         return ()
     query = (
-        select(series.c.series_instance_uid, studies.c.study_date, results.c.outcome, revisions.c.number)
+        select(series.c.series_instance_uid, studies.c.study_date, results.c.outcome, results.c.job_id)
+        .join(jobs, jobs.c.job_id == results.c.job_id)
         .join(revisions, revisions.c.revision_id == results.c.revision_id)
         .join(series, series.c.series_instance_uid == revisions.c.series_instance_uid)
         .join(studies, studies.c.study_instance_uid == series.c.study_instance_uid)
         .where(studies.c.patient_id == now.patient_id)
         .where(studies.c.study_date != "", studies.c.study_date < now.study_date)
-        .where(results.c.pipeline == job.pipeline, results.c.status != "not_read", revisions.c.state == "read")
+        .where(results.c.pipeline == job.pipeline, results.c.status != "not_read", ~superseded())
         .order_by(studies.c.study_date.desc(), results.c.result_id.desc())
         .limit(MOST_CANDIDATES)
     )
     return tuple(
-        EarlierAnswer(
-            row.series_instance_uid,
-            row.study_date,
-            row.outcome,
-            members(connection, row.series_instance_uid, row.number),
-        )
+        EarlierAnswer(row.series_instance_uid, row.study_date, row.outcome, members(connection, row.job_id))
         for row in connection.execute(query).all()
     )

@@ -50,12 +50,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class NewestRevision:
-    """The newest revision of a series; `action` and `pipeline` are what was decided on it, None before that."""
+    """The newest revision of a series; `action` and `pipeline` are what was decided on it, None before that.
+
+    `completed_at` is None while it is being received.
+    """
 
     revision_id: int
     series_instance_uid: str
     number: int
     state: str
+    completed_at: datetime | None
     action: str | None
     pipeline: str | None
 
@@ -193,6 +197,7 @@ def newest(connection: Connection, study_instance_uid: str) -> tuple[NewestRevis
             revisions.c.series_instance_uid,
             revisions.c.number,
             revisions.c.state,
+            revisions.c.completed_at,
             decisions.c.action,
             decisions.c.pipeline,
         )

@@ -65,7 +65,7 @@ COMPLETED_BY = ("association_end", "quiet_time", "hard_limit")
 DECISION_ACTIONS = ("read", "ignored", "not_read")
 JOB_STATES = ("waiting", "running", "done", "not_read", "quarantined", "cancelled")
 RESULT_STATUSES = ("finding", "clean", "unsure", "not_read")
-DELIVERY_STATES = ("pending", "sent", "stored", "confirmed", "refused", "given_up")
+DELIVERY_STATES = ("pending", "sent", "stored", "confirmed", "refused", "given_up", "not_sent")
 ALERT_STATES = ("raised", "delivered", "acknowledged", "escalated", "withdrawn", "closed", "given_up")
 
 associations = Table(
@@ -162,6 +162,7 @@ jobs = Table(
     metadata,
     Column("job_id", RowId, primary_key=True),
     Column("revision_id", RowId, ForeignKey("revisions.revision_id"), nullable=False, unique=True),
+    # The one whose decision asked for it; all that it reads is in `job_revisions`.
     Column("pipeline", Text, nullable=False),
     Column("priority", Integer, nullable=False, comment="lower goes first"),
     Column("state", Text, nullable=False),
@@ -178,6 +179,14 @@ jobs = Table(
     _one_of("state", JOB_STATES),
     Index("ix_jobs_queue", "state", "priority", "not_before"),
 )
+
+job_revisions = Table(
+    "job_revisions",
+    metadata,
+    Column("job_id", RowId, ForeignKey("jobs.job_id"), primary_key=True),
+    Column("revision_id", RowId, ForeignKey("revisions.revision_id"), primary_key=True, index=True),
+)
+"""What a job reads: one revision, or those of all series that make a study. A later job may read a revision anew."""
 
 results = Table(
     "results",

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
 
-from db.schema import decisions, instances, jobs, results, revisions, series, studies
+from db.schema import decisions, instances, job_revisions, jobs, results, revisions, series, studies
 
 URGENCY = ("finding", "unsure", "reading", "queued", "receiving", "not_read", "clean", "ignored")
 """States of a series and so of a study, the one to look at first in front."""
@@ -17,7 +17,11 @@ URGENCY = ("finding", "unsure", "reading", "queued", "receiving", "not_read", "c
 
 @dataclass(frozen=True, slots=True)
 class SeriesState:
-    """The newest revision of one series. `reason` says why it was not read or ignored."""
+    """The newest revision of one series. `reason` says why it was not read or ignored.
+
+    Series that were read together as one study have one `outcome`; one of which every image was refused in it is
+    `not_read` all the same.
+    """
 
     series_instance_uid: str
     modality: str
@@ -59,6 +63,13 @@ def find_study(connection: Connection, study_instance_uid: str) -> Study | None:
     return None if row is None else _study(connection, row)
 
 
+def last_received_at(connection: Connection, study_instance_uid: str) -> datetime:
+    """When the last of a study's instances came."""
+    query = select(studies.c.last_received_at).where(studies.c.study_instance_uid == study_instance_uid)
+    found: datetime = connection.execute(query).scalar_one()
+    return found
+
+
 def study_of(connection: Connection, uid: str) -> str | None:
     """The study that a study, series or SOP instance UID belongs to, or None."""
     queries: Sequence[Select[str]] = (
@@ -89,6 +100,11 @@ def _series_of(connection: Connection, study_instance_uid: str) -> tuple[SeriesS
         .where(instances.c.revision_number <= revisions.c.number)
         .scalar_subquery()
     )
+    newest_job = (
+        select(func.max(job_revisions.c.job_id))
+        .where(job_revisions.c.revision_id == revisions.c.revision_id)
+        .scalar_subquery()
+    )
     of_job = results.alias()
     newest_result = select(func.max(of_job.c.result_id)).where(of_job.c.job_id == jobs.c.job_id).scalar_subquery()
     query = (
@@ -112,25 +128,41 @@ def _series_of(connection: Connection, study_instance_uid: str) -> tuple[SeriesS
             (revisions.c.series_instance_uid == newest.c.series_instance_uid) & (revisions.c.number == newest.c.number),
         )
         .outerjoin(decisions, decisions.c.revision_id == revisions.c.revision_id)
-        .outerjoin(jobs, jobs.c.revision_id == revisions.c.revision_id)
+        .outerjoin(jobs, jobs.c.job_id == newest_job)
         .outerjoin(results, results.c.result_id == newest_result)
         .order_by(series.c.series_instance_uid)
     )
-    return tuple(
-        SeriesState(
-            row.series_instance_uid,
-            row.modality,
-            row.series_description,
-            row.number,
-            row.held,
-            _state(row),
-            row.pipeline,
-            row.score,
-            row.job_reason or row.decision_reason,
-            row.outcome,
-        )
-        for row in connection.execute(query)
+    return tuple(_series_state(connection, row) for row in connection.execute(query).all())
+
+
+def _series_state(connection: Connection, row: Row[Any]) -> SeriesState:
+    refusal = _refusal(connection, row)
+    return SeriesState(
+        row.series_instance_uid,
+        row.modality,
+        row.series_description,
+        row.number,
+        row.held,
+        _state(row) if refusal is None else "not_read",
+        row.pipeline,
+        row.score if refusal is None else None,
+        refusal or row.job_reason or row.decision_reason,
+        row.outcome,
     )
+
+
+def _refusal(connection: Connection, row: Row[Any]) -> dict[str, Any] | None:
+    """Why no image of the series was read although its study was; None where one was."""
+    refused = {one["sop_instance_uid"]: one["reason"] for one in (row.outcome or {}).get("refused", ())}
+    if not refused or row.status == "not_read":
+        return None
+    query = (
+        select(instances.c.sop_instance_uid)
+        .where(instances.c.series_instance_uid == row.series_instance_uid, instances.c.revision_number <= row.number)
+        .order_by(instances.c.sop_instance_uid)
+    )
+    held = list(connection.execute(query).scalars())
+    return refused[held[0]] if all(uid in refused for uid in held) else None
 
 
 def _state(row: Row[Any]) -> str:

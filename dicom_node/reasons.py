@@ -165,7 +165,7 @@ add_rows(
     ),
     ReasonRow(
         "revision.superseded",
-        "Later instances made a newer revision of the series, which is read in its place.",
+        "Later instances made a newer revision, which is read in its place.",
         "Nothing need be done.",
         severity="info",
         audit_outcome=0,
@@ -247,12 +247,32 @@ add_rows(
     ReasonRow(
         "deliver.class_not_accepted",
         "The destination {destination} does not take objects of this kind ({kind}).",
-        "Enable the SOP class there, or list only what it takes in `objects` of its table in service.toml.",
+        "Enable the SOP class there, or list only what it takes in `accepts` of its table in service.toml.",
         retry="person",
         severity="error",
         dimse_status=0x0122,
         http_status=502,
         audit_outcome=8,
+    ),
+    ReasonRow(
+        "deliver.kind_not_taken",
+        "The destination {destination} does not take objects of this kind ({kind}); it gets the others.",
+        "Nothing need be done; enable the SOP class there if they are wanted, then `triage-node deliveries retry`.",
+        retry="person",
+        severity="info",
+        dimse_status=0x0122,
+        http_status=502,
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "deliver.kind_not_listed",
+        "Objects of this kind ({kind}) are not sent to {destination}: its `accepts` in service.toml does not list it.",
+        "Nothing need be done; add the kind to `accepts` if it is wanted, then `triage-node deliveries retry`.",
+        retry="person",
+        severity="info",
+        dimse_status=0x0122,
+        http_status=502,
+        audit_outcome=0,
     ),
     ReasonRow(
         "deliver.not_confirmed",
@@ -283,7 +303,7 @@ add_rows(
     ),
     ReasonRow(
         "alert.superseded",
-        "A newer revision of the series takes the place of this result.",
+        "A newer revision takes the place of this result.",
         "Nothing need be done.",
         severity="info",
         audit_outcome=0,
@@ -358,6 +378,14 @@ add_rows(
         severity="critical",
         http_status=500,
         audit_outcome=12,
+    ),
+)
+
+add_rows(
+    ReasonRow(
+        "selection.tomosynthesis",
+        "It is breast tomosynthesis, which is not read.",
+        "Read it by eye; mammograms of the study are read.",
     ),
 )
 

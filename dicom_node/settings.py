@@ -113,12 +113,15 @@ class Peer(Table):
 
 
 class Assemble(Table):
-    """When a series counts as whole."""
+    """When a series counts as whole, and when a study that is read as one does."""
 
     quiet_time_s: Seconds = 20.0
     """After the last instance, when the sender keeps its association open or the geometry has gaps."""
     hard_limit_s: Seconds = 600.0
-    """After the first instance, whatever happens."""
+    """After the first instance of a series, and after the first whole series of a study, whatever happens."""
+    study_quiet_s: Seconds = 120.0
+    """After the last instance of a mammography study that lacks a standard view, which may yet come: views are sent as
+    they are taken. A study with R CC, L CC, R MLO and L MLO is read at once."""
 
 
 class Work(Table):
@@ -220,8 +223,9 @@ class Destination(Table):
     kind: str = "dimse"
     confirm: Literal["find", "none"] = "find"
     """Whether each object is looked for, with C-FIND at a PACS, after it was stored."""
-    objects: tuple[str, ...] = ()
-    """Kinds of object it takes; empty means all."""
+    accepts: Literal["probe"] | tuple[str, ...] = "probe"
+    """Kinds of object that are sent to it. With "probe" it is offered all of them, and what it does not accept when the
+    association is negotiated is not sent; a list names kinds. Of what is not sent, `deliveries` tells why."""
     timeout_s: Seconds = 30.0
     retry_s: Seconds = 5.0
     """Wait before the second attempt; doubles with each further one, up to `retry_limit_s`."""

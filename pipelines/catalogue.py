@@ -24,6 +24,8 @@ from pipelines.findings import ModelIdentity, Outcome
 from pipelines.mammogram import MammogramStudy
 from pipelines.volume import Volume
 
+Scope = Literal["series", "study"]
+
 
 class PipelineSettings(BaseModel):
     """What every `[pipelines.NAME]` table may say; a pipeline's own settings class adds its keys."""
@@ -87,6 +89,14 @@ class Pipeline(Protocol):
     def settings(self) -> type[PipelineSettings]: ...
 
     @property
+    def reads(self) -> Scope:
+        """What its reader is given at once: the files of one series, or of all series of a study that are routed to it.
+
+        A pipeline that does not say reads a series.
+        """
+        ...
+
+    @property
     def looks_for(self) -> Code:
         """What a report says is present or absent."""
         ...
@@ -126,3 +136,8 @@ def catalogue() -> Mapping[str, Pipeline]:
             raise ValueError(f"two pipelines are named {pipeline.name}")
         found[pipeline.name] = pipeline
     return found
+
+
+def study_pipelines() -> frozenset[str]:
+    """The names of the pipelines that read whole studies."""
+    return frozenset(name for name, one in catalogue().items() if getattr(one, "reads", "series") == "study")

@@ -16,7 +16,7 @@ from sqlalchemy import insert
 from db import deliveries
 from db.connect import Ledger
 from db.insert import insert_if_new
-from db.schema import associations, instances, jobs, objects, results, revisions, series, studies
+from db.schema import associations, instances, job_revisions, jobs, objects, results, revisions, series, studies
 from dicom_node.spool import Spool
 
 STUDY = "2.25.100"
@@ -123,6 +123,7 @@ class Rows:
                 )
                 .returning(jobs.c.job_id)
             ).scalar_one()
+            connection.execute(insert(job_revisions).values(job_id=job_id, revision_id=revision_id))
             added = insert(results).values(
                 job_id=job_id,
                 fencing_token=1,

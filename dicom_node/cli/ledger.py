@@ -261,7 +261,7 @@ def list_quarantine(*, settings: Settings, limit: int | None, as_json: bool) -> 
 def _answers(study: study_rows.Study) -> str | None:
     """What was answered for the series of the study that are as urgent as it is."""
     answers = (_answer(series) for series in study.series if series.state == study.state)
-    return "; ".join(answer for answer in answers if answer) or None
+    return "; ".join(dict.fromkeys(answer for answer in answers if answer)) or None
 
 
 def _answer(series: study_rows.SeriesState) -> str | None:

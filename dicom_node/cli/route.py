@@ -25,18 +25,24 @@ def route(*, settings: Settings, paths: tuple[Path, ...], as_json: bool) -> None
     for study in explanation.studies:
         say(f"study {study.study_instance_uid}", style="bold")
         for series in study.series:
-            _print_series(series)
+            _print_series(series, settings)
     for file in explanation.files:
         say(f"{file.path}: {file.reason.text}", "failed")
 
 
-def _print_series(series: SeriesExplanation) -> None:
+def _print_series(series: SeriesExplanation, settings: Settings) -> None:
     name = series.series_description or series.series_instance_uid
     count = f"{len(series.paths)} instance{'s' if len(series.paths) != 1 else ''}"
     if series.reason is None:
         say(f"{name} ({count}): {series.pipeline}, {series.priority}, by {series.rule}", "ok", indent=2)
+        if series.together_with:
+            say(f"together with {len(series.together_with)} more series, as one study", indent=6, style="dim")
+        if series.waits:
+            wait = f"{settings.assemble.study_quiet_s:g} s"
+            say(f"not every standard view is there: read when nothing more came for {wait}", indent=6, style="dim")
     else:
-        say(f"{name} ({count}): ignored. {series.reason.text}", "ignored", indent=2)
+        action = series.action.replace("_", " ")
+        say(f"{name} ({count}): {action}. {series.reason.text}", "ignored", indent=2)
     if series.reason is None or series.reason.code != "route.no_rule":
         return
     for rule in series.rules:
@@ -64,7 +70,9 @@ def _series(series: SeriesExplanation) -> dict[str, object]:
         "series_instance_uid": series.series_instance_uid,
         "series_description": series.series_description,
         "instances": len(series.paths),
-        "action": "read" if series.reason is None else "ignored",
+        "action": series.action,
+        "together_with": list(series.together_with),
+        "waits": series.waits,
         "rule": series.rule,
         "pipeline": series.pipeline,
         "priority": series.priority,

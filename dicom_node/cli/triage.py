@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from dicom_node.cli.common import ANSWER_IS_NO, Sign, errors, print_json, say, w
 from dicom_node.dispatch.priors import PriorSearch, day_of
 from dicom_node.dispatch.run import ReadAnswer, ReadRequest, read_series
 from dicom_node.identity import equipment
-from dicom_node.route.explain import SeriesExplanation, explain
+from dicom_node.route.explain import SeriesExplanation, StudyExplanation, explain
 from dicom_node.settings import Settings
 from dicom_node.spool import sha256_of
-from pipelines.catalogue import Prior, catalogue
+from pipelines.catalogue import Prior, catalogue, study_pipelines
 from pipelines.reasons import Reason
 
 
@@ -50,12 +51,12 @@ def triage(
     if pipeline is not None and pipeline not in catalogue():
         raise click.UsageError(f"There is no pipeline {pipeline}; there are: {', '.join(catalogue())}.")
     explanation = explain(paths, settings)
-    every = [series for study in explanation.studies for series in study.series]
+    every = [reading for study in explanation.studies for reading in _readings(study, pipeline)]
     earlier = () if prior is None else explain([prior], settings).studies
-    earlier_series = [series for study in earlier for series in study.series]
+    earlier_readings = [reading for study in earlier for reading in _readings(study, pipeline)]
     entries = [
-        _entry(series, pipeline, settings, out, earlier_series)
-        for series in track(every, "Reading", console=errors, transient=True, disable=as_json)
+        _entry(reading, pipeline, settings, out, earlier_readings)
+        for reading in track(every, "Reading", console=errors, transient=True, disable=as_json)
     ]
     files = [{"path": str(file.path), "reason": file.reason.as_json()} for file in explanation.files]
     if as_json:
@@ -70,21 +71,55 @@ def triage(
         raise SystemExit(ANSWER_IS_NO)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What gets one entry: one series, or all of a study that are read together."""
+
+    study_instance_uid: str
+    series: tuple[SeriesExplanation, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(path for one in self.series for path in one.paths)
+
+
+def _readings(study: StudyExplanation, forced: str | None) -> Iterator[_Reading]:
+    """In order of the first series of each."""
+    whole_studies = study_pipelines()
+    together: dict[str, list[SeriesExplanation]] = {}
+    for series in study.series:
+        name = forced or series.pipeline
+        is_read = series.facts.kind == "image" if forced else series.reason is None
+        key = name if name in whole_studies and is_read else series.series_instance_uid
+        together.setdefault(key, []).append(series)
+    for group in together.values():
+        yield _Reading(study.study_instance_uid, tuple(group))
+
+
 def _entry(
-    series: SeriesExplanation,
+    reading: _Reading,
     forced: str | None,
     settings: Settings,
     out: Path | None,
-    earlier: Sequence[SeriesExplanation],
+    earlier: Sequence[_Reading],
 ) -> dict[str, object]:
-    known = {"series_instance_uid": series.series_instance_uid, "series_description": series.series_description}
+    series = reading.series[0]
+    known: dict[str, object] = {
+        "study_instance_uid": reading.study_instance_uid,
+        "series_instance_uid": series.series_instance_uid,
+        "series_description": series.series_description,
+    }
     name = forced or series.pipeline
-    if name is None or (series.reason is not None and forced is None):
-        return known | _unread("ignored", series.pipeline, series.reason)
+    is_of_study = name in study_pipelines()
+    left_out = forced is None or (is_of_study and series.facts.kind != "image")
+    if name is None or (series.reason is not None and left_out):
+        return known | _unread(series.action, series.pipeline, series.reason)
     if name not in catalogue():
         return known | _unread("not_read", name, Reason("pipeline.not_configured", {"pipeline": name}))
     search = _search(earlier, name, forced, settings) if catalogue()[name].compares_with_prior else None
-    answer = read_series(_request(series.paths, name, settings, search))
+    if is_of_study:
+        known["series_instance_uids"] = [one.series_instance_uid for one in reading.series]
+    answer = read_series(_request(reading.paths, name, settings, search))
     objects = [
         {"sop_class": one.sop_class_uid, "kind": one.kind, "path": path}
         for one, path in zip(answer.objects, _write(answer, out), strict=True)
@@ -106,20 +141,19 @@ def _unread(status: str, pipeline: str | None, reason: Reason | None) -> dict[st
     }
 
 
-def _search(
-    earlier: Sequence[SeriesExplanation], pipeline: str, forced: str | None, settings: Settings
-) -> PriorSearch | None:
+def _search(earlier: Sequence[_Reading], pipeline: str, forced: str | None, settings: Settings) -> PriorSearch | None:
     """The series of the earlier study that the pipeline reads, read now to know what was found then."""
     known = []
-    for series in earlier:
+    for reading in earlier:
+        series = reading.series[0]
         header = dcmread(series.paths[0], stop_before_pixels=True, specific_tags=["StudyDate"])
         day = day_of(str(header.get("StudyDate", "")))
         if day is None or (forced or (series.pipeline if series.reason is None else None)) != pipeline:
             continue
-        answer = read_series(_request(series.paths, pipeline, settings))
+        answer = read_series(_request(reading.paths, pipeline, settings))
         if answer.status != "not_read":
             findings: Any = answer.outcome["findings"]
-            known.append(Prior(series.paths, tuple(findings), series.series_instance_uid, day))
+            known.append(Prior(reading.paths, tuple(findings), series.series_instance_uid, day))
     known.sort(key=lambda prior: (prior.study_date, len(prior.paths)), reverse=True)
     return PriorSearch(tuple(known))
 
@@ -157,7 +191,10 @@ def _print(entries: Sequence[Mapping[str, Any]]) -> None:
     signs: Mapping[str, Sign] = {"finding": "failed", "unsure": "warning", "clean": "ok"}
     for entry in entries:
         status = str(entry["status"])
+        several = entry.get("series_instance_uids", ())
         name = entry["series_description"] or entry["series_instance_uid"]
+        if len(several) > 1:
+            name = f"{name} and {len(several) - 1} more series of the study"
         score = "" if entry["score"] is None else f" (score {entry['score']:.2f})"
         say(f"{status.replace('_', ' ')}: {name}{score}", signs.get(status, "ignored"))
         for text in _texts(entry):
@@ -173,6 +210,8 @@ def _texts(entry: Mapping[str, Any]) -> Iterator[str]:
         yield f"{number}. {in_a_line(finding)}, certainty {finding['certainty']:.2f}"
     for warning in entry["warnings"]:
         yield f"Note: {warning['text']}"
+    for refused in entry.get("refused", ()):
+        yield f"Not read: image {refused['sop_instance_uid']}. {refused['reason']['text']}"
     for one in entry["objects"]:
         if one["path"]:
             yield one["path"]

@@ -17,7 +17,7 @@ from db.deliveries import Delivery
 from dicom_node.backoff import Patience
 from dicom_node.clock import Clock
 from dicom_node.deliver.catalogue import Answer
-from dicom_node.deliver.policy import Event, GiveUp, after_failure, follow
+from dicom_node.deliver.policy import Event, GiveUp, after_declined, after_failure, follow, not_asked_for
 from dicom_node.settings import Destination
 from dicom_node.telemetry import token
 from pipelines.reasons import Reason
@@ -31,6 +31,7 @@ class Outbox:
     def __init__(self, destination: str, settings: Destination, ledger: Ledger, clock: Clock) -> None:
         self._destination = destination
         self._confirms = settings.confirm == "find"
+        self._accepts = settings.accepts
         self._patience = Patience(settings.retry_s, settings.retry_limit_s, settings.give_up_after_h)
         self._ledger = ledger
         self._clock = clock
@@ -43,6 +44,23 @@ class Outbox:
     def next_due(self) -> datetime | None:
         with self._ledger.read() as connection:
             return deliveries.next_due(connection, self._destination)
+
+    def take_out_unasked(self, due: Iterable[Delivery]) -> list[Delivery]:
+        """What is left to deliver; what the destination is configured to do without is recorded as not sent."""
+        left: list[Delivery] = []
+        unasked: list[tuple[Delivery, Reason]] = []
+        for one in due:
+            reason = not_asked_for(self._destination, self._accepts, one.kind) if one.state == "pending" else None
+            if reason is None:
+                left.append(one)
+            else:
+                unasked.append((one, reason))
+        if unasked:
+            now = self._clock()
+            with self._ledger.write() as connection:
+                for one, reason in unasked:
+                    self._follow(connection, one, "declined", now, values={"comment": reason.text}, reason=reason)
+        return left
 
     def sending(self, leaving: Iterable[Delivery]) -> list[Delivery]:
         """These are about to leave. The destination answers, so that what waited for that is due as well."""
@@ -116,6 +134,9 @@ class Outbox:
             due = now if self._confirms else None
             values = words | {"stored_at": now, "next_attempt_at": due, "reason": None}
             return self._follow(connection, one, "accepted", now, values=values)
+        if answer.verdict == "declined":
+            event, reason = after_declined(self._destination, self._accepts, one.kind)
+            return self._follow(connection, one, event, now, values=words, reason=reason)
         reason = self._reason(one, answer)
         if answer.verdict == "refused":
             return self._follow(connection, one, "refused", now, values=words, reason=reason)
@@ -167,7 +188,7 @@ class Outbox:
         changed: dict[str, Any] = {**values, "state": state}
         if reason is not None:
             changed["reason"] = reason.as_json()
-        if state in ("confirmed", "refused", "given_up"):
+        if state in ("confirmed", "refused", "given_up", "not_sent"):
             changed["next_attempt_at"] = None
         deliveries.change(connection, one.delivery_id, **changed)
         after = replace(one, **changed)
@@ -195,7 +216,7 @@ class Outbox:
             facts={key: value for key, value in facts.items() if value is not None},
         )
         study = token(one.study_instance_uid)
-        tell = log.info if reason is None else log.warning
+        tell = log.info if reason is None or one.state == "not_sent" else log.warning
         tell(f"delivery.{one.state}", destination=self._destination, kind=one.kind, study=study)
 
 

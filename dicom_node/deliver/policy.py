@@ -10,25 +10,29 @@ import dicom_node.reasons  # noqa: F401  (enters the service's rows)
 from dicom_node.backoff import Patience
 from pipelines.reasons import Reason
 
-State = Literal["pending", "sent", "stored", "confirmed", "refused", "given_up"]
-Event = Literal["sending", "accepted", "found", "put_back", "refused", "expired", "retry_asked"]
+State = Literal["pending", "sent", "stored", "confirmed", "refused", "given_up", "not_sent"]
+Event = Literal["sending", "accepted", "found", "put_back", "declined", "refused", "expired", "retry_asked"]
 
 TRANSITIONS: dict[tuple[State, Event], State] = {
     ("pending", "sending"): "sent",
+    ("pending", "declined"): "not_sent",
     ("pending", "refused"): "refused",
     ("pending", "expired"): "given_up",
     ("sent", "sending"): "sent",
     ("sent", "accepted"): "stored",
     ("sent", "found"): "confirmed",
     ("sent", "put_back"): "pending",
+    ("sent", "declined"): "not_sent",
     ("sent", "refused"): "refused",
     ("sent", "expired"): "given_up",
     ("stored", "found"): "confirmed",
     ("stored", "expired"): "given_up",
+    ("not_sent", "retry_asked"): "pending",
     ("refused", "retry_asked"): "pending",
     ("given_up", "retry_asked"): "pending",
 }
-"""`pending`: it cannot be at the destination. `sent`: it may be, the answer is not known. `stored`: it was accepted."""
+"""`pending`: it cannot be at the destination. `sent`: it may be, the answer is not known. `stored`: it was accepted.
+`not_sent`: the destination does without it."""
 
 
 class TransitionError(ValueError):
@@ -43,7 +47,8 @@ def follow(state: str, event: Event) -> State:
     raise TransitionError(f"a delivery that is {state} cannot be {event}")
 
 
-Verdict = Literal["accepted", "busy", "refused"]
+Verdict = Literal["accepted", "busy", "refused", "declined"]
+"""`declined`: the destination does not take objects of this class at all."""
 
 
 def judge(status: int) -> Verdict:
@@ -62,6 +67,28 @@ def judge(status: int) -> Verdict:
 _KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
 _STRUCTURED_REPORTS = "1.2.840.10008.5.1.4.1.1.88."
 _PRESENTATION_STATES = "1.2.840.10008.5.1.4.1.1.11."
+OPTIONAL = ("mammography_cad_report", "presentation_state", "segmentation")
+"""Kinds that say again, to those who can use it, what the report and the summary image say to everybody."""
+
+Accepts = Literal["probe"] | tuple[str, ...]
+
+
+def not_asked_for(destination: str, accepts: Accepts, kind: str) -> Reason | None:
+    """Why an object of this kind is not even offered to a destination, or None."""
+    if accepts == "probe" or kind in accepts:
+        return None
+    return Reason("deliver.kind_not_listed", {"destination": destination, "kind": kind})
+
+
+def after_declined(destination: str, accepts: Accepts, kind: str) -> tuple[Event, Reason]:
+    """What follows when a destination does not take the class of an object.
+
+    It may do without an optional kind that it never said it takes. Without the others a reader would be told nothing.
+    """
+    facts = {"destination": destination, "kind": kind}
+    if accepts == "probe" and kind in OPTIONAL:
+        return "declined", Reason("deliver.kind_not_taken", facts)
+    return "refused", Reason("deliver.class_not_accepted", facts)
 
 
 def sending_rank(sop_class_uid: str) -> int:

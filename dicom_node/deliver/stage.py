@@ -43,6 +43,7 @@ class DeliverStage:
         return self._outbox.first(now) or None
 
     def carry_out(self, work: Sequence[Delivery], now: datetime) -> None:  # noqa: ARG002  sending takes time of its own
+        work = self._outbox.take_out_unasked(work)
         lost = [one for one in work if one.state != "stored" and not self._is_whole(one)]
         if lost:
             self._outbox.lost(lost)

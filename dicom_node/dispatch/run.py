@@ -1,4 +1,4 @@
-"""What a worker does with one series: read it, and build the objects of the answer. It knows no ledger and no clock."""
+"""What a worker does with one series or study: read it, and build the objects. It knows no ledger and no clock."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import structlog
 
 import dicom_node.reasons  # noqa: F401  (enters the service's rows)
 from dicom_node.dispatch.priors import FoundPrior, PriorSearch, earlier_study
 from pipelines.catalogue import Pipeline, Reader, Reading, catalogue
 from pipelines.findings import ModelIdentity, Outcome, Status
+from pipelines.mammogram import RefusedView
 from pipelines.reasons import Reason, TriageError, refuse
 from reporting.build import BuiltObject, build
 from reporting.build import warm as warm_reports
@@ -60,7 +62,7 @@ class ReadAnswer:
 
 
 def read_series(request: ReadRequest) -> ReadAnswer:
-    """Read one series and build its objects. Never raises: what goes wrong is the reason of a `not_read` answer."""
+    """Read one series (or study) and build its objects. Never raises: what goes wrong is the reason of `not_read`."""
     began = time.perf_counter()
     steps = _Steps()
     try:
@@ -94,6 +96,7 @@ class _Steps:
     found: FoundPrior = field(default_factory=FoundPrior)
     built: tuple[BuiltObject, ...] = ()
     repairs: tuple[Reason, ...] = ()
+    refused: tuple[RefusedView, ...] = ()
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -115,6 +118,7 @@ def _read_series(request: ReadRequest, steps: _Steps) -> None:
                 steps.found = stack.enter_context(earlier_study(request.search, request.files, pipeline.looks_for))
         with steps.step("read"):
             reading = reader.read(request.files, steps.found.prior)
+    steps.refused = () if reading.study is None else reading.study.refused
     steps.outcome = replace(reading.outcome, warnings=(*reading.outcome.warnings, *steps.found.warnings))
     if reading.outcome.status == "not_read":
         return
@@ -148,13 +152,15 @@ def _reader(pipeline: str, settings_json: str) -> Reader:
 
 
 def _case(request: ReadRequest, pipeline: Pipeline, reading: Reading, found: FoundPrior) -> ReportCase:
-    if reading.volume is None:
-        raise ValueError("an answer was given without a volume")
+    volume = reading.volume
+    if volume is None and reading.study is None:
+        raise ValueError("an answer was given without what it was read from")
     return ReportCase(
         headers=reading.headers,
-        planes=reading.volume.plane,
-        frames=reading.volume.frame,
-        pixels=reading.volume.hu,
+        planes=() if volume is None else volume.plane,
+        frames=(1,) * len(reading.headers) if volume is None else volume.frame,
+        pixels=np.empty((0, 0, 0), np.float32) if volume is None else volume.hu,
+        study=reading.study,
         outcome=reading.outcome,
         pipeline=request.pipeline,
         looked_for=pipeline.looks_for,
@@ -175,5 +181,6 @@ def _answer(steps: _Steps, outcome: Outcome, seconds: dict[str, float]) -> ReadA
         "seconds": rounded,
         "repairs": [repair.as_json() for repair in steps.repairs],
         "prior": steps.found.as_json(),
+        "refused": [{"sop_instance_uid": one.instance_uid, "reason": one.reason.as_json()} for one in steps.refused],
     }
     return ReadAnswer(outcome.status, outcome.score, outcome.model, document, steps.built)

@@ -1,8 +1,8 @@
 """Takes jobs from the queue, has the engine read them, and records what came of it in one transaction.
 
-One instance is one slot: it reads one series at a time, and `drive` runs each in its own thread. An answer for a
-revision that was superseded while it was read is recorded, but neither delivered nor made the state of the revision:
-the newer revision is read next, and a PACS shall not hold two answers for one series.
+One instance is one slot: it reads one series, or one study, at a time, and `drive` runs each in its own thread. An
+answer that was superseded while it was read is recorded, but neither delivered nor made the state of a superseded
+revision: the newer revision, or the study that has grown, is read next, and a PACS shall not hold two answers for one.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class DispatchStage:
         return Claimed(
             pipeline=job.pipeline,
             is_installed=is_installed,
-            is_superseded=job.revision_state == "superseded",
+            is_superseded=job.is_superseded,
             attempts=job.attempts,
             worker_deaths=job.worker_deaths,
             maximum_attempts=self._settings.work.maximum_attempts,
@@ -161,7 +161,7 @@ class DispatchStage:
 
     def _request(self, job: Job) -> ReadRequest:
         with self._ledger.read() as connection:
-            members = revisions.members(connection, job.series_instance_uid, job.revision_number)
+            members = jobs.members(connection, job.job_id)
             made_at = jobs.last_received_at(connection, job)
             earlier = priors.earlier_answers(connection, job) if _compares(job) else ()
         return ReadRequest(
@@ -236,7 +236,7 @@ class DispatchStage:
         if decision.event != "supersede":
             outcome = Outcome("not_read", reason=decision.reason).as_json() if answer is None else answer.outcome
             results.add(connection, self._result(job, "not_read", None, outcome), ())
-            revisions.mark_read(connection, job.revision_id)
+            self._mark_read(connection, job)
         reason = decision.reason
         self._audit(connection, job, "reading.not_read", reason.row.audit_outcome, {"reason": reason.code})
         return True
@@ -248,8 +248,8 @@ class DispatchStage:
             return False
         built = [_new_object(one, file) for one, file in zip(answer.objects, files, strict=True)]
         result_id, held = results.add(connection, self._result(job, answer.status, answer.score, answer.outcome), built)
-        revisions.mark_read(connection, job.revision_id)
-        if revisions.state_of(connection, job.revision_id) != "superseded":
+        self._mark_read(connection, job)
+        if not jobs.is_superseded(connection, job.job_id):
             self._ask_for_delivery(connection, result_id, held)
         facts: dict[str, object] = {"status": answer.status, "score": answer.score}
         if answer.model is not None:
@@ -259,22 +259,25 @@ class DispatchStage:
             facts["impression"] = answer.outcome["impression"]
         if prior := answer.outcome.get("prior"):
             facts["prior"] = prior
+        refused: Any = answer.outcome.get("refused")
+        if refused:
+            facts["refused"] = {one["sop_instance_uid"]: one["reason"]["code"] for one in refused}
         facts["objects"] = {one.sop_instance_uid: one.sha256 for one in held}
         self._audit(connection, job, "reading.done", 0, facts)
         return True
 
+    def _mark_read(self, connection: Connection, job: Job) -> None:
+        for one in job.reads:
+            revisions.mark_read(connection, one.revision_id)
+
     def _ask_for_delivery(self, connection: Connection, result_id: int, held: Sequence[Object]) -> None:
+        """Of every object at every destination; what a destination does not take is for its stage to say."""
         for one in held:
-            wanted = [
-                name
-                for name, destination in self._settings.destinations.items()
-                if not destination.objects or one.kind in destination.objects
-            ]
             deliveries.add(
                 connection,
                 object_id=one.object_id,
                 result_id=result_id,
-                destinations=wanted,
+                destinations=tuple(self._settings.destinations),
                 created_at=self._clock(),
             )
 
@@ -300,10 +303,8 @@ class DispatchStage:
             actor=ACTOR,
             study_instance_uid=job.study_instance_uid,
             outcome=outcome,
-            facts={
-                "series_instance_uid": job.series_instance_uid,
-                "revision": job.revision_number,
-                "digest": job.revision_digest,
+            facts=jobs.told(job)
+            | {
                 "pipeline": job.pipeline,
                 "attempts": job.attempts,
                 "software_version": SOFTWARE_VERSION,

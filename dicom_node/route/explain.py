@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.headers import InstanceFacts, read_facts
 from dicom_node.route.look import look
 from dicom_node.route.policy import Evaluation
-from dicom_node.route.series_selection import Choice, SeriesFacts, select
+from dicom_node.route.series_selection import Action, Choice, SeriesFacts, has_all_standard_views, select
 from dicom_node.settings import Settings
+from pipelines.catalogue import study_pipelines
 from pipelines.reasons import Reason, Refusal
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesExplanation:
-    """One series. It is read by `pipeline` where `reason` is None, else ignored; `rules` are those asked, in order."""
+    """One series. It is read by `pipeline` where `reason` is None; `rules` are those asked, in order.
+
+    `together_with` are the series that are read with it as one study. `waits` says that the node would first wait for
+    views that are not there.
+    """
 
     series_instance_uid: str
     series_description: str
@@ -27,6 +32,9 @@ class SeriesExplanation:
     pipeline: str | None
     priority: str | None
     reason: Reason | None
+    action: Action
+    together_with: tuple[str, ...] = ()
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +88,18 @@ def _files(paths: Iterable[Path]) -> Iterable[Path]:
 def _series(held: Sequence[Sequence[tuple[InstanceFacts, Path]]], settings: Settings) -> tuple[SeriesExplanation, ...]:
     candidates = [look([path for _, path in files], settings.routes, "undecided") for files in held]
     files_of = {id(candidate): files for candidate, files in zip(candidates, held, strict=True)}
-    explained = [_explained(choice, files_of[id(choice.candidate)]) for choice in select(candidates)]
+    whole_studies = study_pipelines()
+    choices = select(candidates, whole_studies=whole_studies)
+    explained = [_explained(choice, files_of[id(choice.candidate)], whole_studies) for choice in choices]
     return tuple(sorted(explained, key=lambda one: (one.facts.series_number or 0, one.series_instance_uid)))
 
 
-def _explained(choice: Choice, files: Sequence[tuple[InstanceFacts, Path]]) -> SeriesExplanation:
+def _explained(
+    choice: Choice, files: Sequence[tuple[InstanceFacts, Path]], whole_studies: Collection[str]
+) -> SeriesExplanation:
     candidate, route = choice.candidate, choice.candidate.route
+    is_of_study = choice.reason is None and route is not None and route.pipeline in whole_studies
+    every = [candidate.series, *(one.series for one in choice.together)]
     return SeriesExplanation(
         series_instance_uid=candidate.series.series_instance_uid,
         series_description=files[0][0].series_description,
@@ -96,4 +110,7 @@ def _explained(choice: Choice, files: Sequence[tuple[InstanceFacts, Path]]) -> S
         pipeline=route.pipeline if route else None,
         priority=route.priority if route else None,
         reason=choice.reason,
+        action=choice.action,
+        together_with=choice.together_with,
+        waits=is_of_study and not has_all_standard_views(every),
     )

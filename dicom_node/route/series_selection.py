@@ -1,34 +1,57 @@
 """Which series of a study is read. What the standard leaves to taste stands in the tables of this file.
 
 A rule says what a series shows; whether it is the right one of its study is decided here: what is no stack of axial
-images is left out, and of the series that compete for one pipeline the best is read, by the criteria in their order.
+images is left out, and of the series that compete for one pipeline the best is read, by the criteria in their order. A
+pipeline that reads whole studies gets all series that are for it, together.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydicom.uid import UID, CTImageStorage, SegmentationStorage
+from pydicom.uid import (
+    UID,
+    BreastProjectionXRayImageStorageForPresentation,
+    BreastProjectionXRayImageStorageForProcessing,
+    BreastTomosynthesisImageStorage,
+    CTImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    SegmentationStorage,
+)
 
 import dicom_node.reasons  # noqa: F401  (enters the service's rows)
-from dicom_node.headers import InstanceFacts
+from dicom_node.headers import STANDARD_VIEWS, InstanceFacts
 from dicom_node.route.kernels import Kernel, classify
 from dicom_node.route.policy import Evaluation, fired
 from dicom_node.stack import Stack, is_localizer, stack_of
 from pipelines.instance import MULTI_FRAME
 from pipelines.reasons import Fact, Reason
 
-Kind = Literal["image", "object", "localizer", "secondary_capture", "screen", "parametric_map", "projection", "color"]
+Kind = Literal[
+    "image", "object", "localizer", "secondary_capture", "screen", "parametric_map", "projection", "color",
+    "tomosynthesis",
+]  # fmt: skip
 Standing = Literal["receiving", "undecided", "read"]
+Arrival = Literal["going_on", "quiet", "overdue"]
+Action = Literal["read", "ignored", "not_read"]
 
 FEWEST_SLICES = 3
 FARTHEST_FROM_AXIAL = 45.0
 """Degrees. Gantries tilt by up to 30; coronal and sagittal stacks are at 60 and more."""
 
+# Classes that are what they are, whatever words stand in their descriptions.
+KIND_OF_CLASS: Mapping[str, Kind] = {
+    DigitalMammographyXRayImageStorageForPresentation: "image",
+    DigitalMammographyXRayImageStorageForProcessing: "image",
+    BreastTomosynthesisImageStorage: "tomosynthesis",
+    BreastProjectionXRayImageStorageForPresentation: "tomosynthesis",
+    BreastProjectionXRayImageStorageForProcessing: "tomosynthesis",
+}
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 # Image Type (0008,0008), values 3 and later, by the names of PS3.3 C.8.2.1.1.1 and of the makers.
 IMAGE_TYPES: tuple[tuple[Kind, frozenset[str]], ...] = (
@@ -54,12 +77,18 @@ REASON_OF_KIND: Mapping[Kind, str] = {
     "parametric_map": "selection.parametric_map",
     "projection": "selection.projection",
     "color": "selection.color",
+    "tomosynthesis": "selection.tomosynthesis",
 }
+NOT_READ = frozenset({"selection.tomosynthesis"})
+"""Reasons that leave something to be read by eye: the series is not ignored, it is not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesFacts:
-    """What is known of a series from the headers of its instances. `acquired` grows with time; 0 is unknown."""
+    """What is known of a series from the headers of its instances. `acquired` grows with time; 0 is unknown.
+
+    `standard_views` are those of a mammography study that it holds, sorted.
+    """
 
     series_instance_uid: str
     series_number: int | None
@@ -72,6 +101,7 @@ class SeriesFacts:
     has_contrast: bool
     acquired: float
     stack: Stack | None
+    standard_views: tuple[str, ...] = ()
 
     @property
     def slices(self) -> int:
@@ -167,14 +197,27 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What becomes of one series. `reason` is set when it is ignored.
+    """What becomes of one series. `reason` is set when it is not read.
 
-    `instead_of` names series that were read before this better one came.
+    `instead_of` names series that were read before this better one came; `together` are those of the study that are
+    read with it, anew where they were read before.
     """
 
     candidate: Candidate
     reason: Reason | None = None
     instead_of: tuple[str, ...] = field(default=())
+    together: tuple[Candidate, ...] = field(default=())
+
+    @property
+    def action(self) -> Action:
+        if self.reason is None:
+            return "read"
+        return "not_read" if self.reason.code in NOT_READ else "ignored"
+
+    @property
+    def together_with(self) -> tuple[str, ...]:
+        """The UIDs of the series that are read with it."""
+        return tuple(sorted(one.series.series_instance_uid for one in self.together))
 
 
 def typical(instances: Sequence[InstanceFacts]) -> tuple[InstanceFacts, ...]:
@@ -200,11 +243,19 @@ def describe(instances: Sequence[InstanceFacts], *, is_own_result: bool) -> Seri
         has_contrast=_has_contrast(first),
         acquired=_sortable(first.acquired),
         stack=stack_of(instances),
+        standard_views=tuple(sorted({one.standard_view for one in instances} & STANDARD_VIEWS)),
     )
 
 
-def select(study: Sequence[Candidate]) -> tuple[Choice, ...]:
-    """What becomes of each undecided series of a study that can be decided now; the others wait for a rival."""
+def select(
+    study: Sequence[Candidate], *, whole_studies: Collection[str] = (), arrival: Arrival = "overdue"
+) -> tuple[Choice, ...]:
+    """What becomes of each undecided series of a study that can be decided now; the others wait.
+
+    They wait for a rival that still arrives, or, for one of the pipelines that read `whole_studies`, for the rest of
+    the study: until it has all standard views or is `quiet`, and nothing for that pipeline still arrives. A study that
+    is `overdue` waits no longer.
+    """
     choices = []
     contenders: dict[str, list[Candidate]] = {}
     for candidate in study:
@@ -213,13 +264,27 @@ def select(study: Sequence[Candidate]) -> tuple[Choice, ...]:
         reason = _why_not(candidate)
         if reason is not None or candidate.route is None:
             choices.append(Choice(candidate, reason))
-        elif candidate.series.modality != "CT":
+        elif candidate.series.modality != "CT" and candidate.route.pipeline not in whole_studies:
             choices.append(Choice(candidate))
         else:
             contenders.setdefault(candidate.route.pipeline, []).append(candidate)
     for pipeline, group in contenders.items():
+        if pipeline in whole_studies:
+            choices += _together(group, _rivals(study, pipeline), arrival)
+            continue
         choices += _choose(group, _rivals(study, pipeline), PREFERENCES.get(pipeline, Preference()))
     return tuple(choices)
+
+
+def has_all_standard_views(study: Iterable[SeriesFacts]) -> bool:
+    """Whether nothing more is awaited: every standard view is there, in each class of image that is there at all.
+
+    Many machines send each view for presentation and for processing.
+    """
+    views: dict[str, set[str]] = {}
+    for series in study:
+        views.setdefault(series.sop_class_uid, set()).update(series.standard_views)
+    return bool(views) and all(held >= STANDARD_VIEWS for held in views.values())
 
 
 def rank(series: SeriesFacts, preference: Preference, *, still_arrives: bool = False) -> tuple[float, ...]:
@@ -247,6 +312,15 @@ def _choose(group: Sequence[Candidate], rivals: Sequence[Candidate], preference:
         chosen = []
     others = [candidate for candidate in group if candidate is not best]
     return chosen + [Choice(other, _why_second(other.series, best.series, preference)) for other in others]
+
+
+def _together(group: Sequence[Candidate], rivals: Sequence[Candidate], arrival: Arrival) -> list[Choice]:
+    every = [*group, *(rival for rival in rivals if rival.standing == "read")]
+    arriving = len(group) + len(rivals) > len(every)
+    is_awaited = arriving or (arrival != "quiet" and not has_all_standard_views(one.series for one in every))
+    if is_awaited and arrival != "overdue":
+        return []
+    return [Choice(one, together=tuple(other for other in every if other is not one)) for one in group]
 
 
 def _rivals(study: Sequence[Candidate], pipeline: str) -> list[Candidate]:
@@ -288,11 +362,17 @@ def _why_second(own: SeriesFacts, best: SeriesFacts, preference: Preference) -> 
 
 def _kind(instance: InstanceFacts) -> Kind:
     sop_class = instance.sop_class_uid
+    if sop_class in KIND_OF_CLASS:
+        return KIND_OF_CLASS[sop_class]
     is_ct = sop_class == CTImageStorage or sop_class in MULTI_FRAME
     if not is_ct and (instance.samples_per_pixel is None or sop_class == SegmentationStorage):
         return "object"
     if sop_class == SECONDARY_CAPTURE or sop_class.startswith(f"{SECONDARY_CAPTURE}."):
         return "secondary_capture"
+    return _kind_by_words(instance)
+
+
+def _kind_by_words(instance: InstanceFacts) -> Kind:
     if is_localizer(instance):
         return "localizer"
     for kind, types in IMAGE_TYPES:

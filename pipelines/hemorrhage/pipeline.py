@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines import codes
-from pipelines.catalogue import PipelineSettings, Prior, Reading
+from pipelines.catalogue import PipelineSettings, Prior, Reading, Scope
 from pipelines.codes import Code
 from pipelines.findings import Finding, ModelIdentity, Outcome
 from pipelines.hemorrhage.measure import Midplane, find_bleeds
@@ -108,6 +108,7 @@ class HemorrhagePipeline:
     looks_for: Code = codes.INTRACRANIAL_HEMORRHAGE
     site: Code = codes.BRAIN
     window: tuple[float, float] = (40.0, 80.0)
+    reads: Scope = "series"
     compares_with_prior: bool = False
 
     def open(self, settings: PipelineSettings) -> HemorrhageReader:

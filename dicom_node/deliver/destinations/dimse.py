@@ -82,7 +82,7 @@ class DimseSession:
     def store(self, parcel: Parcel) -> Answer:
         accepted = _accepted(self._association, parcel.sop_class_uid)
         if not accepted:
-            return Answer("refused", None, "no presentation context accepted for the SOP class")
+            return Answer("declined", None, "no presentation context accepted for the SOP class")
         limit_s = self._settings.timeout_s + parcel.path.stat().st_size / SLOWEST_LINE_BYTES_PER_S
         as_it_is = read_file_meta_info(parcel.path).TransferSyntaxUID in accepted
         self._association.dimse_timeout = limit_s

@@ -56,7 +56,9 @@ def test_claim_counts_the_attempt_and_says_what_is_to_be_read(
     job = claimed(ledger, clock())
     assert (job.state, job.attempts, job.fencing_token) == ("running", 1, 1)
     assert (job.series_instance_uid, job.study_instance_uid, job.revision_number) == ("2.25.1.1", "2.25.1", 1)
-    assert job.revision_digest is not None
+    [read] = job.reads
+    assert (read.revision_id, read.number) == (job.revision_id, 1)
+    assert read.digest is not None
     with ledger.read() as connection:
         assert jobs.last_received_at(connection, job) == clock()
 

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 
 from db import status, studies
 from db.connect import Ledger
-from db.schema import decisions, jobs, results, revisions
+from db.schema import decisions, job_revisions, jobs, results, revisions
 from db.schema import series as series_table
 from db.schema import studies as study_table
 from tests.conftest import MovableClock
@@ -66,6 +66,7 @@ def add_series(
         row |= {"worker_deaths": 0, "fencing_token": 1, "not_before": AT, "created_at": AT}
         row |= {"reason": REASON if job in ("not_read", "quarantined") else None}
         job_id = connection.execute(insert(jobs).values(row).returning(jobs.c.job_id)).scalar_one()
+        connection.execute(insert(job_revisions).values(job_id=job_id, revision_id=revision_id))
         if status is not None:
             row = {"job_id": job_id, "fencing_token": 1, "revision_id": revision_id, "study_instance_uid": "2.25.1"}
             row |= {"pipeline": "hemorrhage", "status": status, "score": 0.5, "outcome": {"findings": []}}

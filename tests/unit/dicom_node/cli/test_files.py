@@ -28,7 +28,7 @@ ENTRY = {
 def dummy(node: Node) -> Iterator[Node]:
     with dummy_pipeline():
         node.add('[routes.head]\npipeline = "dummy"\nwhen = { Modality = "CT" }')
-        node.add('[routes.breast]\npipeline = "calcification"\nwhen = { Modality = "MG" }')
+        node.add('[routes.breast]\npipeline = "never_made"\nwhen = { Modality = "MG" }')
         yield node
 
 

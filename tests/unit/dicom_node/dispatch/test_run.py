@@ -71,7 +71,7 @@ def test_refusal_of_the_pipeline_keeps_its_reason_and_builds_nothing(request_of:
 
 
 def test_unknown_pipeline_and_unverified_model_are_reasons(request_of: ReadRequest) -> None:
-    assert reason_code(read_series(replace(request_of, pipeline="calcification")).outcome) == "pipeline.not_configured"
+    assert reason_code(read_series(replace(request_of, pipeline="never_made")).outcome) == "pipeline.not_configured"
     assert reason_code(read_series(behaving(request_of, "unverified")).outcome) == "model.unverified"
 
 

@@ -39,7 +39,7 @@ port = 11113
 ae_title = "ARCHIVE"
 host = "localhost"
 port = 11114
-objects = ["no such kind"]
+accepts = ["no such kind"]
 """
 Event = EngineError | Callable[[], None]
 
@@ -153,7 +153,7 @@ def test_answer_is_recorded_whole(bench: Bench) -> None:
     assert held
     assert [sha256_of(bench.spool.path(one.file)) for one in held] == [one.sha256 for one in held]
     assert {(one.object_id, one.destination, one.state) for one in sent} == {
-        (one.object_id, "pacs", "pending") for one in held
+        (one.object_id, destination, "pending") for one in held for destination in ("pacs", "archive")
     }
     assert [tuple(row) for row in used] == [("dummy", "1")]
     [(event, facts)] = bench.events()
@@ -170,7 +170,7 @@ def test_request_names_what_is_read_and_with_which_settings(bench: Bench) -> Non
     bench.settle()
     [request] = bench.engine.requests
     assert len(request.files) == 4
-    assert request.revision_digest == bench.job(job_id).revision_digest
+    assert request.revision_digest == bench.job(job_id).reads[0].digest
     assert request.made_at == received_at
     assert request.configuration_hash == bench.settings.hash_for("dummy")
     assert bench.engine.limits == [7.0]
@@ -238,7 +238,7 @@ def test_time_limit_ends_the_job(bench: Bench) -> None:
 
 
 def test_pipeline_that_is_not_installed_gives_a_reason(bench: Bench) -> None:
-    job_id = bench.enqueue(pipeline="calcification")
+    job_id = bench.enqueue(pipeline="never_made")
     assert bench.settle() == 0
     assert bench.state_and_reason(job_id) == ("not_read", "pipeline.not_configured")
     result = bench.result(job_id)
