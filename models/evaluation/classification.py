@@ -50,19 +50,45 @@ def roc_auc(scores: ArrayLike, positive: ArrayLike) -> float | None:
     return (float(ranks[truth].sum()) - positives * (positives + 1) / 2) / (positives * negatives)
 
 
-def roc_auc_interval(scores: ArrayLike, positive: ArrayLike, *, seed: int = 0, draws: int = 2000) -> Interval | None:
-    """Interval of `roc_auc` by drawing positive and negative cases, each with replacement; None without both."""
+def roc_auc_interval(
+    scores: ArrayLike, positive: ArrayLike, *, together: ArrayLike | None = None, seed: int = 0, draws: int = 2000
+) -> Interval | None:
+    """Interval of `roc_auc` by drawing positive and negative cases, each with replacement; None without both.
+
+    `together` names for each case what it belongs to, such as a patient: then these are drawn, with all their cases;
+    draws without a positive or without a negative case are left out.
+    """
     values, truth = _cases(scores, positive)
     bleeding, clean = values[truth], values[~truth]
     if not bleeding.size or not clean.size:
         return None
     generator = np.random.default_rng(seed)
+    if together is not None:
+        return _interval_of_groups(values, truth, np.asarray(together), generator, draws)
     areas = np.empty(draws)
     labels = np.repeat([True, False], [bleeding.size, clean.size])
     for draw in range(draws):
         drawn = np.concatenate([generator.choice(bleeding, bleeding.size), generator.choice(clean, clean.size)])
         area = roc_auc(drawn, labels)
         areas[draw] = np.nan if area is None else area
+    low, high = np.percentile(areas, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _interval_of_groups(
+    values: NDArray[np.float64],
+    truth: NDArray[np.bool_],
+    together: NDArray[np.generic],
+    generator: np.random.Generator,
+    draws: int,
+) -> Interval:
+    number = np.unique(together, return_inverse=True)[1]
+    members = [np.flatnonzero(number == k) for k in range(int(number.max()) + 1)]
+    areas: list[float] = []
+    while len(areas) < draws:
+        drawn = np.concatenate([members[k] for k in generator.integers(0, len(members), len(members))])
+        area = roc_auc(values[drawn], truth[drawn])
+        areas += [] if area is None else [area]
     low, high = np.percentile(areas, [2.5, 97.5])
     return float(low), float(high)
 

@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.classification import Interval
+from models.evaluation.free_response import Case, Floats, curve_of, drawn, entries_of, interval_of, pair
 
-Floats = NDArray[np.float64]
 Point = tuple[float, float, float]
 
 SEVEN_POINTS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -42,7 +42,6 @@ GRID: Floats = 2.0 ** (np.arange(6 * _STEPS_PER_DOUBLING + 1) / _STEPS_PER_DOUBL
 
 MARKS_PER_SCAN = 100
 UNKNOWN_DIAMETER_MM = 10.0
-TAIL = 0.025
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +124,10 @@ class FrocCurve:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Entries:
-    """What moves the curve, highest score first: nodules at their best mark, and false positives."""
-
-    scan: NDArray[np.intp]
-    score: Floats
-    is_hit: NDArray[np.bool_]
-    last_of_tie: NDArray[np.intp]
-    nodules_by_scan: NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Matched:
-    """One scan: best score on each nodule that was hit, scores of the false positives, and what was ignored."""
+    """One scan, and what was ignored in it."""
 
-    hits: Floats
-    false_positives: Floats
+    case: Case
     on_excluded: int
     repeated: int
     over_limit: int
@@ -178,28 +165,27 @@ def froc(
     if total == 0:
         raise ValueError("there is no nodule in these scans")
     matched = [_match(nodules[name], others[name], marked[name], marks_per_scan) for name in names]
-    entries = _entries(matched, [len(nodules[name]) for name in names])
-    once = np.ones(len(names))
-    false_positives, found = _curve(entries, once)
+    entries = entries_of([one.case for one in matched])
+    false_positives, found = curve_of(entries, np.ones(len(names)))
     on_grid = np.interp(GRID, false_positives, found)
-    drawn = _bootstrap(entries, draws, np.random.default_rng(seed))
+    bootstrap = drawn(entries, GRID, draws, np.random.default_rng(seed))
     at_seven = _seven(on_grid)
     return FrocCurve(
         false_positives_per_scan=false_positives,
         sensitivity=found,
-        thresholds=np.concatenate([[np.inf], entries.score[entries.last_of_tie]]),
+        thresholds=entries.thresholds,
         at_seven=tuple(at_seven.tolist()),
         on_grid=on_grid,
         cpm=float(at_seven.mean()),
-        sensitivity_intervals=tuple(map(_pair, _interval(_seven(drawn)).T)) if len(drawn) else None,
-        cpm_interval=_pair(_interval(_seven(drawn).mean(axis=1))) if len(drawn) else None,
-        band=_interval(drawn) if len(drawn) else None,
+        sensitivity_intervals=tuple(map(pair, interval_of(_seven(bootstrap)).T)) if len(bootstrap) else None,
+        cpm_interval=pair(interval_of(_seven(bootstrap).mean(axis=1))) if len(bootstrap) else None,
+        band=interval_of(bootstrap) if len(bootstrap) else None,
         counts=FrocCounts(
             scans=len(names),
             nodules=total,
-            nodules_found=sum(one.hits.size for one in matched),
+            nodules_found=sum(one.case.hits.size for one in matched),
             marks=sum(len(marked[name]) for name in names),
-            false_positives=sum(one.false_positives.size for one in matched),
+            false_positives=sum(one.case.false_marks.size for one in matched),
             on_excluded=sum(one.on_excluded for one in matched),
             repeated=sum(one.repeated for one in matched),
             over_limit=sum(one.over_limit for one in matched),
@@ -229,8 +215,7 @@ def _match(
     marks_on = on_nodule.sum(axis=1)
     best = np.where(on_nodule, scores, -np.inf).max(axis=1, initial=-np.inf)
     return _Matched(
-        hits=best[marks_on > 0],
-        false_positives=scores[~is_hit & ~is_ignored],
+        case=Case(len(nodules), best[marks_on > 0], scores[~is_hit & ~is_ignored]),
         on_excluded=int(is_ignored.sum()),
         repeated=int(np.maximum(marks_on - 1, 0).sum()),
         over_limit=int((~kept).sum()),
@@ -253,51 +238,5 @@ def _inside(findings: Sequence[Annotation], positions: Floats) -> NDArray[np.boo
     return inside
 
 
-def _entries(matched: Sequence[_Matched], nodules_by_scan: Sequence[int]) -> _Entries:
-    scores = [part for one in matched for part in (one.hits, one.false_positives)]
-    lengths = [part.size for part in scores]
-    scan = np.repeat(np.repeat(np.arange(len(matched)), 2), lengths)
-    is_hit = np.repeat(np.tile([True, False], len(matched)), lengths)
-    score = np.concatenate(scores)
-    order = np.argsort(-score, kind="stable")
-    score = score[order]
-    last_of_tie = np.flatnonzero(np.append(np.diff(score) != 0, np.ones(min(score.size, 1), np.bool_)))
-    return _Entries(scan[order], score, is_hit[order], last_of_tie, np.array(nodules_by_scan, np.intp))
-
-
-def _curve(entries: _Entries, weights: Floats) -> tuple[Floats, Floats]:
-    """False positives per scan and sensitivity at each operating point, with each scan counted `weights` times."""
-    weight = weights[entries.scan]
-    hits = np.cumsum(weight * entries.is_hit)[entries.last_of_tie]
-    false_positives = np.cumsum(weight * ~entries.is_hit)[entries.last_of_tie]
-    start = np.zeros(1)
-    return (
-        np.concatenate([start, false_positives / weights.sum()]),
-        np.concatenate([start, hits / (weights @ entries.nodules_by_scan)]),
-    )
-
-
-def _bootstrap(entries: _Entries, draws: int, generator: np.random.Generator) -> Floats:
-    """[draw, grid] sensitivities of drawn scans. A draw without a nodule has none and is left out."""
-    count = entries.nodules_by_scan.size
-    curves = []
-    for _ in range(draws):
-        weights = np.bincount(generator.integers(count, size=count), minlength=count).astype(np.float64)
-        if weights @ entries.nodules_by_scan:
-            curves.append(np.interp(GRID, *_curve(entries, weights)))
-    return np.array(curves).reshape(-1, GRID.size)
-
-
 def _seven(on_grid: Floats) -> Floats:
     return on_grid[..., ::_STEPS_PER_DOUBLING]
-
-
-def _interval(drawn: Floats) -> Floats:
-    """[2, ...] low and high ends over the first axis, by the scorer's order statistics."""
-    ordered = np.sort(drawn, axis=0)
-    ends: Floats = ordered[[int(TAIL * len(ordered)), int((1 - TAIL) * len(ordered))]]
-    return ends
-
-
-def _pair(ends: Floats) -> Interval:
-    return float(ends[0]), float(ends[1])

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from models.evaluation.free_response import Floats
 from models.evaluation.froc import GRID, SEVEN_POINTS, FrocCurve
 
 if TYPE_CHECKING:
@@ -18,33 +23,70 @@ FULL, EMPTY = 0.95, 0.1
 TITLE_LENGTH = 60
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Plot:
+    """A curve of sensitivity over false marks, both ends of `grid` being the first and last of `points`.
+
+    `band` [2, grid] is its interval, None without one. At `points`, which are named by `words`, dots and their values
+    are drawn. `other` is a second, thin line of the same length with its name.
+    """
+
+    grid: Floats
+    sensitivity: Floats
+    band: Floats | None
+    points: Sequence[float]
+    words: Sequence[str]
+    x_label: str
+    title: str
+    summary: str
+    name: str | None = None
+    other: tuple[str, Floats] | None = None
+
+
 def froc_picture(curve: FrocCurve, title: str) -> bytes:
     """The FROC curve from 1/8 to 8 false positives per scan as a PNG: band of the 95 % interval, the seven points with
     their sensitivities, and CPM below the title.
     """
+    return picture(
+        Plot(
+            GRID,
+            curve.on_grid,
+            curve.band,
+            SEVEN_POINTS,
+            PER_SCAN_WORDS,
+            "False positives per scan",
+            title,
+            _summary(curve),
+        )
+    )
+
+
+def picture(plot: Plot) -> bytes:
+    """The curve as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  slow to load
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(7.2, 5.0), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _frame(axes)
-    _curve(axes, curve)
-    heading = shorten(title, TITLE_LENGTH, placeholder="…")
+    _frame(axes, plot)
+    _curve(axes, plot)
+    heading = shorten(plot.title, TITLE_LENGTH, placeholder="…")
     _words(axes, heading, above=25, fontsize=13, color=INK, fontweight="bold")
-    _words(axes, _summary(curve), above=9, fontsize=9.5, color=QUIET)
+    _words(axes, plot.summary, above=9, fontsize=9.5, color=QUIET)
     written = io.BytesIO()
     figure.savefig(written, format="png", metadata={"Software": None})
     return written.getvalue()
 
 
-def _frame(axes: Axes) -> None:
+def _frame(axes: Axes, plot: Plot) -> None:
     axes.set_xscale("log", base=2)
-    axes.set_xlim(SEVEN_POINTS[0] / 1.25, SEVEN_POINTS[-1] * 1.25)
-    axes.set_xticks(SEVEN_POINTS, PER_SCAN_WORDS)
+    axes.set_xlim(plot.points[0] / 1.25, plot.points[-1] * 1.25)
+    axes.set_xticks(plot.points, plot.words)
+    axes.minorticks_off()
     axes.set_ylim(0, 1.02)
     axes.set_yticks([tenth / 10 for tenth in range(0, 11, 2)])
-    axes.set_xlabel("False positives per scan", color=INK, labelpad=8)
+    axes.set_xlabel(plot.x_label, color=INK, labelpad=8)
     axes.set_ylabel("Sensitivity", color=INK, labelpad=8)
     axes.grid(color=RULE, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -53,13 +95,18 @@ def _frame(axes: Axes) -> None:
     axes.tick_params(colors=INK, length=3)
 
 
-def _curve(axes: Axes, curve: FrocCurve) -> None:
-    low, high = (curve.on_grid, curve.on_grid) if curve.band is None else curve.band
-    axes.fill_between(GRID, low, high, color=BAND, linewidth=0)
-    axes.plot(GRID, curve.on_grid, color=LINE, linewidth=2, clip_on=False, zorder=3)
+def _curve(axes: Axes, plot: Plot) -> None:
+    low, high = (plot.sensitivity, plot.sensitivity) if plot.band is None else plot.band
+    axes.fill_between(plot.grid, low, high, color=BAND, linewidth=0)
+    axes.plot(plot.grid, plot.sensitivity, color=LINE, linewidth=2, clip_on=False, zorder=3, label=plot.name)
+    if plot.other is not None:
+        name, values = plot.other
+        axes.plot(plot.grid, values, color=QUIET, linewidth=1.2, linestyle=(0, (4, 2)), zorder=2, label=name)
+        axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=INK)
+    at_points, feet, heads = (np.interp(plot.points, plot.grid, values) for values in (plot.sensitivity, low, high))
     axes.plot(
-        SEVEN_POINTS,
-        curve.at_seven,
+        plot.points,
+        at_points,
         "o",
         color=LINE,
         markersize=6.5,
@@ -67,8 +114,7 @@ def _curve(axes: Axes, curve: FrocCurve) -> None:
         clip_on=False,
         zorder=4,
     )
-    step = (GRID.size - 1) // (len(SEVEN_POINTS) - 1)
-    for x, y, foot, head in zip(SEVEN_POINTS, curve.at_seven, low[::step], high[::step], strict=True):
+    for x, y, foot, head in zip(plot.points, at_points, feet, heads, strict=True):
         below = high[-1] > FULL and foot > EMPTY
         axes.annotate(
             f"{y:.3f}",
