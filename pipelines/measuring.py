@@ -114,7 +114,7 @@ def values_of(volume: Volume, region: Region) -> NDArray[np.int16] | NDArray[np.
 
 def _pixels(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows and columns of a mask's pixels; where there are none is not looked at one by one."""
-    window = _extent(mask.any(axis=1))
+    window = _extent(np.any(mask, axis=1))
     rows, columns = np.nonzero(mask[window])
     return rows + window.start, columns
 

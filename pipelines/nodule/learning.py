@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.training.centers import focal_of_centers
 from models.training.elsewhere import made_elsewhere
 from models.training.loop import Batch
 from pipelines.geometry import Floats
@@ -141,15 +142,10 @@ def _counted(lungs: Array) -> Array:
 
 
 def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Penalty-reduced focal loss of the heat (Zhou et al., arXiv 1904.07850, eq. 1) and L1 of offset and log size."""
+    """Focal loss of the centres, and L1 of offset and log size."""
     image, heat, share, size, weight, counted = batch
     made = network(image).float()
-    odds = made[:, 0]
-    probability = torch.sigmoid(odds)
-    hit = -functional.logsigmoid(odds) * (1 - probability) ** 2
-    false = -functional.logsigmoid(-odds) * probability**2 * (1 - heat) ** 4 * counted
-    nodules = share.sum().clamp(min=1)
-    focal = (hit * share).sum() / nodules + (false * (share == 0)).sum() / nodules
+    focal = focal_of_centers(made[:, 0], heat, share, counted)
     apart = (made[:, 1:] - size).abs() * weight[:, None]
     offset = apart[:, :3].sum() / weight.sum().clamp(min=1)
     extent = apart[:, 3].sum() / weight.sum().clamp(min=1)
