@@ -159,7 +159,7 @@ def _coarse(o: _Draft) -> Field:
 def _rod(o: _Draft, width: float, bend: float, uneven: float) -> Field:
     """A cast of a duct: a winding line as thick as it is wide, beaded where `uneven` (0 to 1) says so."""
     half = int(o.length * 0.6 + width) + 3
-    line = winding(o.generator, np.zeros(2), o.angle, o.length, 1.0, bend * 0.1)
+    line = winding(o.generator, np.zeros(2), o.angle, o.length, 1.0, bend, max(o.length / 2, 1.0))
     line = line - line.mean(axis=0) + half + 0.5
     beads = ndimage.gaussian_filter1d(o.generator.standard_normal(len(line)), max(1.0, width * 0.6), mode="nearest")
     beads /= beads.std() + 1e-6
@@ -175,11 +175,11 @@ def _rod(o: _Draft, width: float, bend: float, uneven: float) -> Field:
 def _fine_linear(o: _Draft) -> Field:
     """Thin casts of ducts, some of them branching."""
     width = o.generator.uniform(0.10, 0.26) / o.step
-    made = _rod(o, min(width, o.length / 2), 1.0, o.generator.uniform(0.15, 0.6))
+    made = _rod(o, min(width, o.length / 2), 0.3, o.generator.uniform(0.15, 0.6))
     if o.length > 0.9 / o.step and o.generator.random() < 0.4:
         turn = o.generator.choice((-1, 1)) * o.generator.uniform(0.5, 1.0)
         part = o.length * o.generator.uniform(0.4, 0.6)
-        branch = _rod(replace(o, length=part, angle=o.angle + turn), width * 0.85, 1.0, 0.4)
+        branch = _rod(replace(o, length=part, angle=o.angle + turn), width * 0.85, 0.3, 0.4)
         tip = np.array([np.cos(o.angle + turn), np.sin(o.angle + turn)]) * part / 2
         _put(made, branch, tip + o.generator.normal(0, width * 0.3, 2), np.maximum)
     return made
@@ -188,7 +188,7 @@ def _fine_linear(o: _Draft) -> Field:
 def _vascular(o: _Draft) -> Field:
     """A plaque in the wall of an artery, seen from its side: a thin, uneven streak."""
     width = min(o.generator.uniform(0.12, 0.3) / o.step, o.length * 0.7)
-    return _rod(o, width, 0.5, 0.5)
+    return _rod(o, width, 0.15, 0.5)
 
 
 def _shell(generator: Generator, length: float, part: float, rough: float) -> Field:
@@ -247,7 +247,7 @@ def _teacup(o: _Draft) -> Field:
 def _large_rod(o: _Draft) -> Field:
     """Secretory disease: a smooth, solid rod of 0.5 to 1.5 mm, some of them hollow."""
     width = o.generator.uniform(0.4, 1.0) / o.step
-    made = _rod(o, min(width, o.length / 2.5), 0.25, 0.1)
+    made = _rod(o, min(width, o.length / 2.5), 0.1, 0.1)
     return np.asarray(made, np.float32)
 
 
@@ -334,21 +334,27 @@ def random_group(
     count = int(np.clip(np.exp(generator.normal(2.4, 0.65)), 3, 60))
     if how in {"segmental", "regional", "diffuse"}:
         count = int(np.clip(count * 2, 12, 60))
-    offsets, line_angle = _offsets(generator, how, count, most_mm)
+    if kind == "rod":
+        count = min(count, 12)
     factor = float(np.exp(generator.normal(0, 0.22)))
     mixed = generator.random() < 0.5
     shapes = [_shape(generator, kind, mixed) for _ in range(count)]
     lengths = [random_length(generator, shape, factor) for shape in shapes]
-    angles = [
-        float(line_angle + generator.normal(0, 0.45)) if shape in {"fine_linear", "rod"} else None for shape in shapes
-    ]
+    room = 1.6 * float(np.sqrt(np.square(lengths).sum()))
+    offsets, line_angle = _offsets(generator, how, count, (min(room, most_mm), most_mm))
+    turn = {"fine_linear": 0.45, "rod": 0.25}
+    angles = [float(line_angle + generator.normal(0, turn[shape])) if shape in turn else None for shape in shapes]
     suspicious = kind in SUSPICIOUS or (kind == "punctate" and how in {"linear", "segmental"})
     return Layout(kind, how, suspicious, offsets, tuple(shapes), tuple(lengths), tuple(angles))
 
 
 def _random_distribution(generator: Generator, kind: Morphology) -> Distribution:
     kinds: tuple[Distribution, ...] = ("grouped", "linear", "segmental", "regional", "diffuse")
-    odds = {"fine_linear": (0.35, 0.35, 0.28, 0.02, 0), "milk_of_calcium": (0.5, 0, 0, 0.3, 0.2)}
+    odds = {
+        "fine_linear": (0.35, 0.35, 0.28, 0.02, 0),
+        "milk_of_calcium": (0.5, 0, 0, 0.3, 0.2),
+        "rod": (0, 0, 0.4, 0.4, 0.2),
+    }
     chosen = odds.get(kind, (0.74, 0.08, 0.08, 0.07, 0.03))
     return kinds[int(generator.choice(len(kinds), p=chosen))]
 
@@ -369,11 +375,15 @@ def _shape(generator: Generator, kind: Morphology, mixed: bool) -> Shape:
     return kind
 
 
-def _offsets(generator: Generator, how: Distribution, count: int, most_mm: float) -> tuple[Points, float]:
-    """Where the particles lie, and in which direction the group runs."""
+def _offsets(
+    generator: Generator, how: Distribution, count: int, range_mm: tuple[float, float]
+) -> tuple[Points, float]:
+    """Where the particles lie, and in which direction the group runs; `range_mm` is of the group's size."""
+    least_mm, most_mm = range_mm
     angle = float(generator.normal(0, 0.35))
     if how == "grouped":
         size = float(np.clip(np.exp(generator.normal(np.log(7.5), 0.5)), 2, min(20.0, most_mm)))
+        size = max(size, least_mm)
         pull = generator.uniform(0.5, 1.4)
         away = generator.standard_normal((count, 3))
         away *= (generator.random(count) ** pull / np.linalg.norm(away, axis=1))[:, None] * size / 2
@@ -388,6 +398,7 @@ def _offsets(generator: Generator, how: Distribution, count: int, most_mm: float
         return _turned(away, angle), angle
     if how == "segmental":  # a fan that opens away from the nipple
         size = float(np.clip(np.exp(generator.normal(np.log(28), 0.35)), 12, most_mm))
+        size = max(size, least_mm)
         along = (np.sqrt(generator.random(count)) - 0.6) * size
         spread = (0.6 * size - along) * generator.uniform(0.12, 0.22)
         away = np.stack([along, spread * generator.normal(0, 0.6, count), spread * generator.normal(0, 0.6, count)], -1)

@@ -89,7 +89,7 @@ def _ground(generator: Generator, side: int, receptor: Receptor, density: Densit
     shape = (side, side)
     category = density or DENSITIES[int(generator.choice(4, p=DENSITY_ODDS))]
     usual = float(np.clip(generator.normal({"A": 62, "B": 57, "C": 50, "D": 44}[category], 11), 22, 90))
-    grain = Grain(draw(-np.pi, np.pi), draw(1.1, 2.2))
+    grain = Grain(draw(-np.pi, np.pi), draw(1.0, 1.9))
     tissue = Tissue.random(generator, category)
     depth = _depth(generator, shape, pitch)
     thickness = np.full(shape, np.float32(usual)) if depth is None else _rolled_off(depth, usual)
@@ -148,7 +148,7 @@ def _with_muscle(generator: Generator, gland: Field, thickness: Field, pitch: fl
     across += np.float32(generator.uniform(-0.3, 0.3) * size)
     bow = (columns[None, :] * np.float32(np.sin(angle)) - rows[:, None] * np.float32(np.cos(angle))) / np.float32(size)
     across += np.float32(generator.normal(0, 2)) * bow**2
-    part = 1 / (1 + np.exp(-across / np.float32(generator.uniform(0.2, 1.5))))
+    part = (1 + np.tanh(across / np.float32(generator.uniform(0.4, 3.0)))) * np.float32(0.5)
     rise = np.clip(across / np.float32(generator.uniform(10, 40)), 0, 1) * np.float32(generator.uniform(0.2, 0.5))
     found: Field = gland + part * (np.float32(generator.uniform(0.15, 0.4)) + rise) * (thickness - gland)
     return found
@@ -213,7 +213,7 @@ def _lay_benign(generator: Generator, scene: Scene, grain: Grain) -> None:
 def _lay_artery(generator: Generator, scene: Scene, grain: Grain) -> None:
     """An artery with plaques in both walls: the tram track."""
     size = scene.shape[0] * scene.pitch_mm
-    line = winding(generator, np.zeros(2), grain.angle + generator.normal(0, 0.5), size * 1.6, 0.1, 0.16)
+    line = winding(generator, np.zeros(2), grain.angle + generator.normal(0, 0.5), size * 1.6, 0.1, 0.5, 6.0)
     line += generator.uniform(0.2, 0.8, 2) * size - line[len(line) // 2]
     lay_artery(generator, scene, line / scene.pitch_mm, generator.uniform(0.5, 1.4))
 
@@ -226,7 +226,7 @@ def lay_artery(generator: Generator, scene: Scene, line: Points, radius_mm: floa
     tangent = np.gradient(line, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)
-    step_px = float(np.median(np.linalg.norm(np.diff(line, axis=0), axis=1)))
+    step_px = float(np.linalg.norm(line[1] - line[0]))
     layout = Layout("vascular", "linear", False, np.zeros((0, 3)), (), (), ())
     index = len(scene.groups)
     scene.groups.append((index, layout))

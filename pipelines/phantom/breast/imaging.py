@@ -61,19 +61,19 @@ class Receptor:
         pitches = FILM_PITCHES_MM if medium == "film" else DIGITAL_PITCHES_MM[medium]
         pitch = pitch_mm or float(pitches[int(generator.integers(len(pitches)))])
         half = {"selenium": (8.0, 14.0), "scintillator": (4.0, 6.0), "film": (5.0, 9.0)}[medium]
-        quanta = float(np.exp(draw(np.log(1.2e5), np.log(6e5))))
+        quanta = float(np.exp(draw(np.log(5e4), np.log(4e5))))
         return Receptor(
             medium,
             pitch,
             half_mtf=draw(*half),
-            quanta=quanta * (0.6 if medium == "film" else 1.0),
+            quanta=quanta * (1.3 if medium == "film" else 1.0),
             electronic=draw(5, 30),
-            gamma=draw(2.6, 3.6),
+            gamma=draw(2.4, 3.4),
             density=draw(1.1, 1.9),
             most=draw(3.4, 4.0),
             base=draw(0.16, 0.24),
             granularity=draw(0.0005, 0.0013),
-            digitiser_noise=draw(0.0005, 0.004),
+            digitiser_noise=draw(0.0005, 0.003),
             digitiser_most=draw(2.9, 3.8),
             bits=8 if medium == "film" and generator.random() < 0.6 else 12,
         )

@@ -80,7 +80,7 @@ def _dust(o: _Place) -> float:
         place = o.at + o.generator.normal(0, spread, 2)
         amount = -o.generator.uniform(0.15, 1.5)
         if o.generator.random() < 0.2:  # a fibre
-            line = winding(o.generator, place, o.generator.uniform(0, 6.3), o.generator.uniform(5, 40), 0.7, 0.12)
+            line = winding(o.generator, place, o.generator.uniform(0, 6.3), o.generator.uniform(5, 40), 0.7, 0.5, 8.0)
             canvas += drawn([(line, np.full(len(line), amount * 0.5))], o.scene.shape, o.generator.uniform(0.5, 0.9))
         else:
             _spot(canvas, place, amount, float(np.exp(o.generator.normal(-0.4, 0.4))))
@@ -91,7 +91,7 @@ def _scratch(o: _Place) -> float:
     """Emulsion scraped off (bright) or pressed (dark), thin and nearly straight."""
     canvas = o.scene.mark()
     length = float(np.exp(o.generator.normal(np.log(80), 0.9)))
-    line = winding(o.generator, o.at, o.generator.uniform(0, 6.3), length, 0.7, 0.01)
+    line = winding(o.generator, o.at, o.generator.uniform(0, 6.3), length, 0.7, 0.08, 60.0)
     amounts = np.clip(
         o.generator.normal(1, 0.5) + ndimage.gaussian_filter1d(o.generator.normal(0, 3, len(line)), 4), 0, 2
     )
@@ -163,7 +163,7 @@ def _crossing(o: _Place) -> float:
     lines = []
     for _ in range(int(o.generator.integers(2, 6))):
         length = o.generator.uniform(6, 25) / o.scene.pitch_mm
-        line = winding(o.generator, np.zeros(2), o.angle + o.generator.normal(0, 0.7), length, 0.8, 0.02)
+        line = winding(o.generator, np.zeros(2), o.angle + o.generator.normal(0, 0.7), length, 0.8, 0.15, 60.0)
         line += (
             o.at
             + o.generator.normal(0, 1.0 / o.scene.pitch_mm, 2)
@@ -171,7 +171,7 @@ def _crossing(o: _Place) -> float:
         )
         fade = np.sin(np.linspace(0, np.pi, len(line))) ** 0.5
         lines.append((line, fade * o.generator.uniform(0.5, 2.0)))
-    o.scene.gland += drawn(lines, o.scene.shape, max(0.5, o.generator.uniform(0.08, 0.3) / o.scene.pitch_mm))
+    o.scene.gland += drawn(lines, o.scene.shape, o.generator.uniform(0.08, 0.3) / o.scene.pitch_mm)
     np.minimum(o.scene.gland, o.scene.thickness, out=o.scene.gland)
     return 2 / o.scene.pitch_mm
 
@@ -213,9 +213,9 @@ def _mass(o: _Place) -> float:
         lines = []
         for turn in o.generator.uniform(0, 2 * np.pi, int(o.generator.integers(8, 25))):
             length = radius * o.generator.uniform(1.5, 3.0) / o.scene.pitch_mm
-            line = winding(o.generator, o.at.copy(), turn, length, 0.8, 0.03)
+            line = winding(o.generator, o.at.copy(), turn, length, 0.8, 0.2, 60.0)
             lines.append((line, np.linspace(1, 0, len(line)) * o.generator.uniform(0.5, 1.5)))
-        o.scene.gland += drawn(lines, o.scene.shape, max(0.5, 0.2 / o.scene.pitch_mm))
+        o.scene.gland += drawn(lines, o.scene.shape, 0.2 / o.scene.pitch_mm)
         np.minimum(o.scene.gland, o.scene.thickness, out=o.scene.gland)
     return radius / o.scene.pitch_mm
 
@@ -246,7 +246,7 @@ def _skin_marker(o: _Place) -> float:
 def _ring(scene: Scene, at: Points, radius_mm: float) -> Field:
     turns = np.linspace(0, 2 * np.pi, int(2 * np.pi * radius_mm / scene.pitch_mm) + 8)
     line = at + np.stack([np.cos(turns), np.sin(turns)], -1) * radius_mm / scene.pitch_mm
-    return drawn([(line, np.full(len(line), 0.15))], scene.shape, max(0.5, 0.25 / scene.pitch_mm))
+    return drawn([(line, np.full(len(line), 0.15))], scene.shape, 0.25 / scene.pitch_mm)
 
 
 def _clip(o: _Place) -> float:
@@ -261,9 +261,10 @@ def _clip(o: _Place) -> float:
     way = corners[: 4 if o.generator.random() < 0.5 else 3] * size
     rotated = way @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + o.at
     pieces = [_straight(a, b) for a, b in pairwise(rotated)]
-    line = np.concatenate(pieces)
     sigma = o.generator.uniform(0.1, 0.18)
-    o.scene.metal += drawn([(line, np.full(len(line), 0.3))], o.scene.shape, max(0.45, sigma / o.scene.pitch_mm))
+    o.scene.metal += drawn(
+        [(line, np.full(len(line), 0.3)) for line in pieces], o.scene.shape, sigma / o.scene.pitch_mm
+    )
     return float(size * 1.5)
 
 
@@ -275,8 +276,8 @@ def _straight(first: Points, last: Points) -> Points:
 def _wire(o: _Place) -> float:
     """A localising wire with its hook, or a stitch."""
     length = o.generator.uniform(5, 80) / o.scene.pitch_mm
-    line = winding(o.generator, o.at, o.generator.uniform(0, 6.3), length, 0.8, 0.004)
-    o.scene.metal += drawn([(line, np.full(len(line), 0.25))], o.scene.shape, max(0.45, 0.1 / o.scene.pitch_mm))
+    line = winding(o.generator, o.at, o.generator.uniform(0, 6.3), length, 0.8, 0.15, 20 / o.scene.pitch_mm)
+    o.scene.metal += drawn([(line, np.full(len(line), 0.25))], o.scene.shape, 0.1 / o.scene.pitch_mm)
     return float(length)
 
 
@@ -303,7 +304,7 @@ def _letter(o: _Place) -> float:
             line = _straight(start + np.array(first) * size, start + np.array(last) * size)
             lines.append((line, np.full(len(line), 0.4)))
         start = start + np.array([size, 0.0])
-    o.scene.metal += drawn(lines, o.scene.shape, max(0.6, 0.35 / o.scene.pitch_mm))
+    o.scene.metal += drawn(lines, o.scene.shape, 0.35 / o.scene.pitch_mm)
     return float(size * 4)
 
 
@@ -317,7 +318,8 @@ def _deodorant(o: _Place) -> float:
             o.angle + o.generator.normal(0, 0.2),
             o.generator.uniform(4, 15) / o.scene.pitch_mm,
             1.0,
-            0.02,
+            0.2,
+            5 / o.scene.pitch_mm,
         )
         for k in o.generator.integers(0, len(line), int(o.generator.integers(3, 15))):
             place = line[k] + o.generator.normal(0, 0.4 / o.scene.pitch_mm, 2)

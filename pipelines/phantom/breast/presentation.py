@@ -22,15 +22,16 @@ class Processing:
     """`equalise`: part of the thickness's fall towards the skin that is taken back. `gains` by octave from the finest:
     how much detail is lifted; `power` below 1 lifts weak detail more than strong. `local` (0 to 1): how far the
     contrast of each place is brought to the mean one. `fat` and `gland` are the brightness of fat and of dense gland of
-    the usual thickness; `bend` 0 is a straight curve, 1 a strong sigmoid.
+    the usual thickness, of which `dense` is gland; `bend` 0 is a straight curve, 1 a strong sigmoid.
     """
 
     equalise: float = 0.9
-    gains: tuple[float, ...] = (1.2, 1.4, 1.4, 1.3, 1.1)
+    gains: tuple[float, ...] = (1.5, 1.4, 1.3, 1.2, 1.1)
     power: float = 0.9
     local: float = 0.0
     fat: float = 0.15
     gland: float = 0.75
+    dense: float = 0.5
     bend: float = 0.4
 
     @staticmethod
@@ -38,7 +39,7 @@ class Processing:
         """A look as some vendor or site likes it."""
         draw = generator.uniform
         lift = draw(0.0, 1.0)
-        gains = tuple(float(1 + lift * draw(0.1, 1.0) * shape) for shape in (0.7, 1.0, 1.0, 0.8, 0.6, 0.3))
+        gains = tuple(float(1 + lift * draw(0.1, 1.0) * shape) for shape in (1.6, 1.2, 1.0, 0.8, 0.6, 0.3))
         if generator.random() < 0.15:
             gains = (1.0,) * 6
         return Processing(
@@ -48,6 +49,7 @@ class Processing:
             local=draw(0.1, 0.6) if generator.random() < 0.3 else 0.0,
             fat=draw(0.08, 0.35),
             gland=draw(0.6, 0.92),
+            dense=draw(0.3, 0.75),
             bend=draw(0.0, 0.8),
         )
 

@@ -141,10 +141,10 @@ def picture(  # noqa: PLR0917  what, by which unit, how shown
         exposure *= np.exp(scene.marks)
     log = np.log(exposure)
     np.subtract(np.float32(reference), log, out=log)
-    fat, gland = scene.usual_mm * beam.fat, scene.usual_mm * (beam.fat + 0.8 * (beam.gland - beam.fat))
+    fat, dense = scene.usual_mm * beam.fat, scene.usual_mm * (beam.gland - beam.fat)
     scattered_away = float(np.log(1 + beam.scatter))
     if processing is None:
-        span = gland + 1.5
+        span = fat + dense + 1.5
         return Picture(
             quantised(np.asarray(log / np.float32(span) + np.float32(0.03), np.float32), 14),
             exposure,
@@ -156,7 +156,8 @@ def picture(  # noqa: PLR0917  what, by which unit, how shown
     log = enhanced(log, processing)
     if processing.local:
         log = evened(log, scene.pitch_mm, processing.local)
-    value = curved(log, fat - scattered_away, gland - scattered_away, processing)
+    fat -= scattered_away
+    value = curved(log, fat, fat + dense * processing.dense, processing)
     value *= np.clip(scene.thickness * np.float32(1.2) - np.float32(0.05), 0, 1)
     return Picture(quantised(value, receptor.bits), exposure, reference, *truths)
 

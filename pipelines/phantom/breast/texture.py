@@ -124,44 +124,76 @@ def enlarged(small: Field, shape: tuple[int, int]) -> Field:
 
 
 def winding(  # noqa: PLR0917  where from, where to, how
-    generator: np.random.Generator, start: Points, angle: float, length: float, step: float, bend: float
+    generator: np.random.Generator,
+    start: Points,
+    angle: float,
+    length: float,
+    step: float,
+    bend: float,
+    scale: float,
 ) -> Points:
-    """A line `[point, (column, row)]` that sets out at an angle and winds; `bend` in radians per square root of mm."""
-    count = max(2, int(length / step))
-    turns = ndimage.gaussian_filter1d(generator.normal(0, bend, count), 2.0 / step, mode="nearest")
-    turns *= np.sqrt(max(1.0, 2.0 / step) * 3.5) * np.sqrt(step)
-    angles = angle + np.cumsum(turns)
-    steps = np.stack([np.cos(angles), np.sin(angles)], -1) * step
-    line: Points = start + np.cumsum(steps, axis=0)
-    return line
+    """A line `[point, (column, row)]` that sets out at an angle and winds: over each `scale` of its way its direction
+    changes by `bend` radians (standard deviation). All lengths in one unit.
+    """
+    lines = windings(generator, start[None], np.array([angle]), np.array([length]), step, bend, scale)
+    return lines[0]
+
+
+def windings(  # noqa: PLR0917  where from, where to, how
+    generator: np.random.Generator,
+    starts: Points,
+    angles: Points,
+    lengths: Points,
+    step: float,
+    bend: float,
+    scale: float,
+) -> list[Points]:
+    """Lines as of `winding`, all at once."""
+    counts = np.maximum(2, (lengths / step).astype(int))
+    at = np.arange(counts.max()) * (step / scale)
+    knots = generator.normal(0, bend, (len(starts), int(at[-1]) + 2))
+    before = at.astype(int)
+    part = at - before
+    turns = knots[:, before] * (1 - part) + knots[:, before + 1] * part
+    headings = angles[:, None] + np.cumsum(turns, axis=1) * (step / scale)
+    ways = np.cumsum(np.stack([np.cos(headings), np.sin(headings)], -1), axis=1) * step + starts[:, None]
+    return [way[:count] for way, count in zip(ways, counts, strict=True)]
 
 
 def drawn(lines: Sequence[tuple[Points, Points]], shape: tuple[int, int], sigma_px: float) -> Field:
     """Lines `([point, (column, row)] in px, amounts per point)` as bands of Gaussian profile.
 
-    Points should lie at most a pixel apart. An amount is what the band's middle gets where points lie a pixel apart.
+    Points should lie at most a pixel apart. An amount is what the band's middle holds; bands narrower than a pixel are
+    as wide as one and hold so much less.
     """
     canvas = np.zeros(shape, np.float32)
     if not lines:
         return canvas
     points = np.concatenate([line for line, _ in lines])
-    amounts = np.concatenate([amount for _, amount in lines])
-    gaps = [np.hypot(*np.diff(line, axis=0, prepend=line[:1] * 2 - line[1:2]).T) for line, _ in lines]
-    amounts = amounts * np.concatenate(gaps)
+    amounts = np.concatenate([amount * _gap(line) for line, amount in lines])
     splat(canvas, points, amounts)
-    band_of: Field = ndimage.gaussian_filter(canvas, sigma_px, truncate=3)
+    band_of: Field = ndimage.gaussian_filter(canvas, max(sigma_px, 0.5), truncate=3)
     band_of *= np.float32(sigma_px * np.sqrt(2 * np.pi))
     return band_of
+
+
+def _gap(line: Points) -> float:
+    """How far the points of an even line lie apart."""
+    return float(np.linalg.norm(line[-1] - line[-2]))
 
 
 def splat(canvas: Field, points: Points, amounts: Points) -> None:
     """Add amounts to a canvas at points (column, row), origin at the first pixel's outer corner, shared linearly."""
     at = points - 0.5
+    inside = ((at > -1) & (at < np.array(canvas.shape[::-1]))).all(axis=1)
+    at, amounts = at[inside], amounts[inside]
     first = np.floor(at).astype(np.intp)
     part = at - first
+    rows, columns = canvas.shape
+    places, shares = [], []
     for down in (0, 1):
         for across in (0, 1):
-            column, row = first[:, 0] + across, first[:, 1] + down
-            inside = (column >= 0) & (row >= 0) & (column < canvas.shape[1]) & (row < canvas.shape[0])
-            share = np.where(across, part[:, 0], 1 - part[:, 0]) * np.where(down, part[:, 1], 1 - part[:, 1])
-            np.add.at(canvas, (row[inside], column[inside]), (amounts * share)[inside].astype(np.float32))
+            shares.append(np.where(across, part[:, 0], 1 - part[:, 0]) * np.where(down, part[:, 1], 1 - part[:, 1]))
+            places.append((first[:, 1] + 1 + down) * (columns + 2) + first[:, 0] + 1 + across)
+    sums = np.bincount(np.concatenate(places), np.tile(amounts, 4) * np.concatenate(shares), (rows + 2) * (columns + 2))
+    canvas += sums.reshape(rows + 2, columns + 2)[1:-1, 1:-1].astype(np.float32)
