@@ -20,7 +20,7 @@ Laterality = Literal["R", "L"]
 Projection = Literal["CC", "MLO", "ML", "LM", "LMO", "XCCL", "XCCM", "FB"]
 Border = Literal["left", "right"]
 Scale = Literal["presented", "attenuation"]
-SpacingOrigin = Literal["magnification factor", "distances", "calibration", "detector", "told"]
+SpacingOrigin = Literal["magnification factor", "distances", "calibration", "detector", "told", "assumed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Spacing:
     """Side of a square pixel in mm, in the plane of the detector and in the body; and how the latter was known.
 
     `detector` as origin means that the image says nothing of magnification: the body is taken to lie on the detector.
+    `assumed` means that the image has no pixel spacing, and that its kind of detector has.
     """
 
     detector_mm: float

@@ -7,7 +7,8 @@ module holds what concerns pixels and reading; `dicom_node.reasons` adds the ser
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
 from types import MappingProxyType
@@ -92,6 +93,12 @@ class Refusal(TriageError):  # noqa: N818  a decision, not an error
 def refuse(code: str, **facts: Fact) -> Refusal:
     """The refusal for `code`, to be raised by the caller."""
     return Refusal(Reason(code, facts))
+
+
+def commonest(reasons: Sequence[Reason]) -> Reason:
+    """A reason of the code that most of them have."""
+    code, _ = Counter(reason.code for reason in reasons).most_common(1)[0]
+    return next(reason for reason in reasons if reason.code == code)
 
 
 add_rows(
@@ -293,6 +300,149 @@ add_rows(
         severity="info",
         audit_outcome=0,
     ),
+    ReasonRow(
+        "view.tomosynthesis",
+        "The object is a tomosynthesis or a part of one, which is not read.",
+        "Read it by eye; send the two-dimensional views.",
+    ),
+    ReasonRow("view.specimen", "The image shows a specimen, not a breast.", "Nothing need be done.", severity="info"),
+    ReasonRow("view.special", "This kind of mammogram is not read ({detail}).", "Read it by eye."),
+    ReasonRow(
+        "view.no_laterality",
+        "It is not said which breast the view shows.",
+        "Give Image Laterality at the source and send again.",
+    ),
+    ReasonRow("view.both_breasts", "The view shows both breasts.", "Read it by eye; send a view of each breast."),
+    ReasonRow(
+        "view.laterality_inferred",
+        "Image Laterality is missing; other attributes say that the view shows the breast {side}.",
+        "Compare the marker in the image.",
+    ),
+    ReasonRow(
+        "view.laterality_disagrees",
+        "Attributes disagree about which breast the view shows; {side} was taken.",
+        "Compare the marker in the image; mend the attributes at the source.",
+        severity="error",
+        audit_outcome=8,
+    ),
+    ReasonRow(
+        "view.unknown_projection",
+        "It is not said how the breast was looked at, or it is a projection that is not read.",
+        "Give View Code Sequence at the source and send again.",
+    ),
+    ReasonRow(
+        "view.no_spacing",
+        "The size of a pixel is not said, or impossible, and nothing tells it.",
+        "Give Imager Pixel Spacing at the source and send again.",
+    ),
+    ReasonRow(
+        "view.spacing_assumed",
+        "The size of a pixel is not said, or impossible; {pixel_mm} mm, usual for such a detector, was assumed.",
+        "Do not rely on sizes; give Imager Pixel Spacing at the source.",
+    ),
+    ReasonRow(
+        "view.magnification_unknown",
+        "It is a magnification view that does not say how much it magnifies: sizes are those at the detector.",
+        "Do not rely on sizes.",
+    ),
+    ReasonRow(
+        "view.synthetic",
+        "The view was reckoned from a tomosynthesis: calcifications may be missing, or made up.",
+        "Read the tomosynthesis by eye.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "view.intent_disagrees",
+        "Presentation Intent Type does not agree with the SOP class, which was believed.",
+        "Mend the attribute at the source.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "view.implant",
+        "There is an implant: what lies before or behind it is not seen.",
+        "Read with care.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "view.partial",
+        "The view shows a part of the breast only.",
+        "See that the other parts were sent.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow("view.empty", "There is nothing to be seen in the image.", "Send the image again."),
+    ReasonRow(
+        "view.partly_blank",
+        "A part of the image, {percent} percent of it, is blank white.",
+        "Send the image again; read it by eye.",
+    ),
+    ReasonRow(
+        "view.inverted",
+        "The pixels are black for white against what the header says; they were turned.",
+        "Mend Photometric Interpretation at the source.",
+    ),
+    ReasonRow(
+        "view.no_window",
+        "No window of the image suits its values; it was read over their whole range.",
+        "Compare with the image as it is displayed.",
+    ),
+    ReasonRow(
+        "view.collimation_doubted",
+        "The collimation that the header gives would hide what is in the image; it was not believed.",
+        "Mend the attributes at the source.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "view.turned",
+        "The chest wall lies at the upper or lower border of the image.",
+        "Send the image with the chest wall to the left or right.",
+    ),
+    ReasonRow(
+        "view.orientation_disagrees",
+        "Patient Orientation has the chest wall at the other border than the image shows; the image was believed.",
+        "Mend Patient Orientation at the source.",
+    ),
+    ReasonRow(
+        "view.chest_wall_unsure",
+        "It is not certain at which border the chest wall lies; {border} was taken.",
+        "Compare the places that are told with the image.",
+    ),
+    ReasonRow(
+        "view.read_as_presented",
+        "The same view was read as it is presented; this image For Processing was not.",
+        "Nothing need be done.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow(
+        "view.another_day",
+        "The image is of another day than the views of the study that were read.",
+        "Send the images of each day under their own Study Instance UID.",
+    ),
+    ReasonRow(
+        "study.several_days",
+        "The images are of {days} days under one Study Instance UID; only those of one day were read.",
+        "Send the images of each day under their own Study Instance UID.",
+    ),
+    ReasonRow(
+        "study.several_patients",
+        "The images are of several patients under one Study Instance UID.",
+        "Send the images of each patient under their own Study Instance UID.",
+        severity="error",
+        audit_outcome=8,
+    ),
+    ReasonRow(
+        "study.views_missing",
+        "Standard views are missing: {views}.",
+        "Send the missing views, if there are any.",
+        severity="info",
+        audit_outcome=0,
+    ),
+    ReasonRow("study.no_mammograms", "There is no mammogram in the study.", "Send the mammograms of the study."),
     ReasonRow(
         "evaluation.wrong_data",
         "The labelled data cannot be used: {detail}.",

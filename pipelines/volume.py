@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,7 +14,7 @@ from pydicom import Dataset
 from pipelines.decoding import decode
 from pipelines.geometry import Floats, Plane, local_thicknesses_mm, positions_mm, tilt_degrees
 from pipelines.instance import Frame, read_frames
-from pipelines.reasons import Reason, Refusal, refuse
+from pipelines.reasons import Reason, Refusal, commonest, refuse
 
 FEWEST_SLICES = 3
 MOST_VOXELS = 1 << 30
@@ -114,7 +113,7 @@ def _stack(frames: Sequence[Frame], failures: Sequence[Reason]) -> list[Frame]:
     """The frames in ascending order along their normal, when they are a stack that can be read."""
     if len(frames) < FEWEST_SLICES:
         if len(failures) > len(frames):
-            raise Refusal(_commonest(failures))
+            raise Refusal(commonest(failures))
         raise refuse("series.too_few_slices", slices=len(frames), needed=FEWEST_SLICES)
     _check_alike(frames)
     normal = np.asarray(frames[0].plane.normal)
@@ -148,11 +147,6 @@ def _most_complete_acquisition(frames: Sequence[Frame]) -> list[Frame]:
         if FEWEST_SLICES <= len(largest) < len(frames) and len(found) <= MOST_ACQUISITIONS:
             return largest
     raise refuse("geometry.duplicate_position")
-
-
-def _commonest(failures: Sequence[Reason]) -> Reason:
-    code, _ = Counter(reason.code for reason in failures).most_common(1)[0]
-    return next(reason for reason in failures if reason.code == code)
 
 
 def _check_alike(frames: Sequence[Frame]) -> None:
