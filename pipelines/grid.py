@@ -151,7 +151,8 @@ def _taps(samples: Floats, first: float, step: float, count: int) -> _Taps:
 def _taps_on(grid: Grid, axis: int, first: float, step: float, count: int) -> _Taps:
     """Taps of the grid's axis (1 or 2) on `count` samples from `first` on, a `step` apart."""
     direction = (grid.back, grid.left)[axis - 1]
-    return _taps(first + step * np.arange(count, dtype=np.float64), float(grid.origin @ direction), grid.step_mm, grid.shape[axis])
+    samples = first + step * np.arange(count, dtype=np.float64)
+    return _taps(samples, float(grid.origin @ direction), grid.step_mm, grid.shape[axis])
 
 
 def _in_plane(

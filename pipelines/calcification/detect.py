@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.calcification.look import INPUTS, padded_side, resized, shown, working_size
+from pipelines.calcification.look import padded_side, resized, shown, working_size
 from pipelines.geometry import Floats
 from pipelines.mammogram import Mammogram
-from pipelines.reasons import refuse
+from pipelines.networks import UNET, build_unet, placed, weights_of
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-ARCHITECTURE = "unet25d"
-OUTPUTS = 2
 CORE, OVERLAP = 704, 32
 """Pixels of a tile's side that are kept, and by how much it reaches beyond them."""
 LEAST_ODDS = -3.0
@@ -145,30 +143,17 @@ def tiles(size: tuple[int, int]) -> Iterator[Tile]:
             yield Tile((rows, columns), (seen[0], seen[1]))
 
 
-def build(arguments: Mapping[str, Any]) -> nn.Module:
-    """The network with random weights."""
-    from models.architectures.unet25d import UNet25D  # noqa: PLC0415  heavy: only where a network runs
-
-    return UNet25D(INPUTS, OUTPUTS, tuple(arguments["widths"]))
-
-
 def ready(network: nn.Module, calibration: Calibration, device: torch.device) -> Detector:
     """A detector of a network in memory: bf16 where the processor multiplies it, else fp32; channels last."""
-    import torch  # noqa: PLC0415  heavy: only where a network runs
-
     from models.runtime import multiplies_bf16  # noqa: PLC0415  heavy: only where a network runs
 
-    placed = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Detector(placed, calibration, multiplies_bf16(device), device)
+    return Detector(placed(network, device), calibration, multiplies_bf16(device), device)
 
 
 def load_detector(weights_path: Path, manifest: Mapping[str, Any], device: torch.device) -> Detector:
     """The detector of a verified weights file and its manifest. Refuses (`model.unverified`) another architecture."""
-    if manifest["architecture"]["name"] != ARCHITECTURE:
-        raise refuse("model.unverified", model=str(manifest["name"]))
-    from safetensors.torch import load_file  # noqa: PLC0415  heavy: only where a network runs
-
-    network = build(manifest["architecture"]["arguments"])
-    network.load_state_dict(load_file(weights_path))
+    held = weights_of(weights_path, manifest, UNET)
+    network = build_unet(manifest["architecture"]["arguments"])
+    network.load_state_dict(held)
     numbers = manifest["calibration"]
     return ready(network, Calibration(numbers["grain"], numbers["group"], numbers["offset"]), device)

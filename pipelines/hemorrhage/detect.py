@@ -7,7 +7,6 @@ alarms come in pairs.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from scipy import ndimage
 
 from pipelines.hemorrhage import prepare
 from pipelines.hemorrhage.prepare import Prepared, Stack
-from pipelines.reasons import refuse
+from pipelines.networks import UNET, build_unet, placed, weights_of
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from models.runtime import DeviceChoice
 
-ARCHITECTURE = "unet25d"
 _BATCH = 16
 _SMOOTHING_MM = 2.5
 _LEAST = 1e-4
@@ -142,13 +140,9 @@ def evidence_by_slice(maps: Maps) -> NDArray[np.float64]:
 
 def load_detector(weights_path: Path, manifest: Mapping[str, Any], device: DeviceChoice = "cpu") -> Detector:
     """The detector of a weights file and its manifest. Refuses (`model.unverified`) weights that do not match it."""
-    held = weights_path.read_bytes() if weights_path.is_file() else b""
-    if hashlib.sha256(held).hexdigest() != manifest["sha256"] or manifest["architecture"]["name"] != ARCHITECTURE:
-        raise refuse("model.unverified", model=str(manifest["name"]))
-    from safetensors.torch import load  # noqa: PLC0415  heavy: only where a network runs
-
-    network = build_network(manifest["architecture"]["arguments"])
-    network.load_state_dict(load(held))
+    held = weights_of(weights_path, manifest, UNET)
+    network = build_unet(manifest["architecture"]["arguments"])
+    network.load_state_dict(held)
     calibration = Calibration(**{key: float(value) for key, value in manifest["calibration"].items()})
     return ready(network, calibration, device)
 
@@ -159,23 +153,12 @@ def load_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def build_network(arguments: Mapping[str, Any]) -> nn.Module:
-    """The network with random weights."""
-    from models.architectures.unet25d import UNet25D  # noqa: PLC0415  heavy: only where a network runs
-
-    return UNet25D(int(arguments["inputs"]), int(arguments["outputs"]), tuple(arguments["widths"]))
-
-
 def ready(network: nn.Module, calibration: Calibration, device: DeviceChoice = "cpu") -> Detector:
     """A detector of a network in memory: bf16 where the processor multiplies it, else fp32; channels last.
 
     Raises `models.runtime.NoDeviceError` when a device is asked for that is not there.
     """
-    import torch  # noqa: PLC0415  heavy: only where a network runs
-
     from models.runtime import choose_device, multiplies_bf16  # noqa: PLC0415  heavy: only where a network runs
 
     chosen = choose_device(device)
-    network.eval()
-    network = network.to(chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Detector(network, calibration, multiplies_bf16(chosen), chosen)
+    return Detector(placed(network, chosen), calibration, multiplies_bf16(chosen), chosen)

@@ -15,8 +15,9 @@ from scipy.optimize import minimize
 
 from models.training.loop import Training
 from pipelines.hemorrhage import validate
-from pipelines.hemorrhage.detect import ARCHITECTURE, Calibration, Detector, ready
+from pipelines.hemorrhage.detect import Calibration, Detector, ready
 from pipelines.hemorrhage.validate import Floats, Made, Reading
+from pipelines.networks import UNET
 
 VERSION = "0.1.0"
 CALIBRATING = Made(seed=41, count=75)
@@ -95,7 +96,7 @@ def _manifest(
         "name": "hemorrhage",
         "version": VERSION,
         "sha256": sha256,
-        "architecture": {"name": ARCHITECTURE, "arguments": arguments},
+        "architecture": {"name": UNET, "arguments": arguments},
         "inputs": {
             "modality": "CT",
             "body_part": "head, no contrast",

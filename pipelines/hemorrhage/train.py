@@ -15,8 +15,8 @@ import torch
 
 from models.training.loop import Schedule, Training, train
 from pipelines.hemorrhage import learning, publish
-from pipelines.hemorrhage.detect import build_network
 from pipelines.hemorrhage.validate import HELD_BACK
+from pipelines.networks import build_unet
 
 ARGUMENTS = {"inputs": 4, "outputs": 2, "widths": [16, 32, 64, 96, 128]}
 
@@ -30,7 +30,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     schedule = Schedule(steps=options.steps, rate=options.rate)
-    network = build_network(ARGUMENTS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build_unet(ARGUMENTS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     earlier = torch.load(options.start, weights_only=True) if options.start else {"history": []}
     if options.start:
         network.load_state_dict(earlier["mean"])

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.geometry import Floats
+from pipelines.networks import placed, weights_of
 from pipelines.nodule.views import cut, normalized, two_views
-from pipelines.reasons import refuse
 
 if TYPE_CHECKING:
     import torch
@@ -235,30 +235,18 @@ def build(arguments: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
 
 def ready(candidates: nn.Module, reduction: nn.Module, calibration: Calibration, device: torch.device) -> Detector:
     """A detector of networks in memory: bf16 where the processor multiplies it, else fp32; channels last."""
-    import torch  # noqa: PLC0415  heavy: only where a network runs
-
     from models.runtime import multiplies_bf16  # noqa: PLC0415  heavy: only where a network runs
 
-    placed = [
-        network.eval().to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        for network in (candidates, reduction)
-    ]
-    return Detector(placed[0], placed[1], calibration, multiplies_bf16(device), device)
+    return Detector(placed(candidates, device), placed(reduction, device), calibration, multiplies_bf16(device), device)
 
 
 def load_detector(weights_path: Path, manifest: Mapping[str, Any], device: torch.device) -> Detector:
     """The detector of a verified weights file and its manifest. Refuses (`model.unverified`) another architecture."""
-    if manifest["architecture"]["name"] != ARCHITECTURE:
-        raise refuse("model.unverified", model=str(manifest["name"]))
-    from safetensors.torch import load_file  # noqa: PLC0415  heavy: only where a network runs
-
-    held = load_file(weights_path)
+    held = weights_of(weights_path, manifest, ARCHITECTURE)
     networks = build(manifest["architecture"]["arguments"])
     for name, network in zip(NETWORKS, networks, strict=True):
-        mine = {key.removeprefix(f"{name}."): value for key, value in held.items() if key.startswith(f"{name}.")}
-        network.load_state_dict(
-            {key: value.float() if value.is_floating_point() else value for key, value in mine.items()}
-        )
+        own = {key.removeprefix(f"{name}."): value for key, value in held.items() if key.startswith(f"{name}.")}
+        network.load_state_dict(own)
     numbers = manifest["calibration"]
     calibration = Calibration(numbers["candidate"], numbers["reduction"], numbers["offset"])
     return ready(*networks, calibration, device)

@@ -7,7 +7,6 @@ larger, so that masses are seen whole. Heights grow with the pixels: a large mas
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,7 +20,7 @@ from scipy import ndimage
 from pipelines.findings import Region
 from pipelines.geometry import Floats, Plane, Point
 from pipelines.measuring import connected_parts
-from pipelines.reasons import refuse
+from pipelines.networks import UNET, build_unet, placed, weights_of
 from pipelines.volume import Volume
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ Mask = NDArray[np.bool_]
 Stack = NDArray[np.float32]
 
 NAME = "nodule_segmentation"
-ARCHITECTURE = "unet25d"
 FIELD = 32
 """Rows and columns of the square that the network sees."""
 PIXELS_MM = (0.5, 1.0, 2.0, 4.0)
@@ -121,21 +119,10 @@ class Segmenter:
 
 def load_segmenter(weights_path: Path, manifest: Mapping[str, Any], device: DeviceChoice = "cpu") -> Segmenter:
     """The segmenter of a weights file and its manifest. Refuses (`model.unverified`) weights that do not match it."""
-    held = weights_path.read_bytes() if weights_path.is_file() else b""
-    if hashlib.sha256(held).hexdigest() != manifest["sha256"] or manifest["architecture"]["name"] != ARCHITECTURE:
-        raise refuse("model.unverified", model=str(manifest["name"]))
-    from safetensors.torch import load  # noqa: PLC0415  heavy: only where a network runs
-
-    network = build_network(manifest["architecture"]["arguments"])
-    network.load_state_dict(load(held))
+    held = weights_of(weights_path, manifest, UNET)
+    network = build_unet(manifest["architecture"]["arguments"])
+    network.load_state_dict(held)
     return ready(network, float(manifest["calibration"]["threshold"]), device)
-
-
-def build_network(arguments: Mapping[str, Any]) -> nn.Module:
-    """The network with random weights."""
-    from models.architectures.unet25d import UNet25D  # noqa: PLC0415  heavy: only where a network runs
-
-    return UNet25D(int(arguments["inputs"]), int(arguments["outputs"]), tuple(arguments["widths"]))
 
 
 def ready(network: nn.Module, threshold: float, device: DeviceChoice = "cpu") -> Segmenter:
@@ -143,14 +130,10 @@ def ready(network: nn.Module, threshold: float, device: DeviceChoice = "cpu") ->
 
     Raises `models.runtime.NoDeviceError` when a device is asked for that is not there.
     """
-    import torch  # noqa: PLC0415  heavy: only where a network runs
-
     from models.runtime import choose_device, multiplies_bf16  # noqa: PLC0415  heavy: only where a network runs
 
     chosen = choose_device(device)
-    network.eval()
-    network = network.to(chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Segmenter(network, threshold, multiplies_bf16(chosen), chosen)
+    return Segmenter(placed(network, chosen), threshold, multiplies_bf16(chosen), chosen)
 
 
 def look_at(volume: Volume, center: Point, pixel_mm: float) -> Look:

@@ -17,6 +17,7 @@ from torch import nn
 
 from models.evaluation.classification import sensitivity, specificity
 from pipelines.findings import Region
+from pipelines.networks import UNET
 from pipelines.nodule import character, character_training, segment
 from pipelines.nodule.evaluate import NODULE_FIGURES, case_of, figures
 from pipelines.nodule.measure import measure
@@ -69,7 +70,7 @@ def publish(
     }
     state = {name: _halved(value.detach()) for name, value in network.state_dict().items()}
     outlines = {
-        "architecture": {"name": segment.ARCHITECTURE, "arguments": dict(arguments)},
+        "architecture": {"name": UNET, "arguments": dict(arguments)},
         "inputs": {
             "modality": "CT",
             "body_part": "chest",

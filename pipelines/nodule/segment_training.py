@@ -21,10 +21,11 @@ from models.training.loop import Batch, Schedule, Training, train
 from pipelines.findings import Region
 from pipelines.geometry import Point
 from pipelines.measuring import center_of, points_of, volume_mm3
+from pipelines.networks import build_unet
 from pipelines.nodule import segment_examples as examples
 from pipelines.nodule import segment_publish as publish
 from pipelines.nodule.patches import Patch, read_index, read_patch
-from pipelines.nodule.segment import PIXELS_MM, Segmenter, build_network, look_at, outline, ready, settle
+from pipelines.nodule.segment import PIXELS_MM, Segmenter, look_at, outline, ready, settle
 
 ARGUMENTS = {"inputs": 6, "outputs": 2, "widths": [24, 48, 80, 112]}
 FOLDS = 4
@@ -145,7 +146,7 @@ def _train_without(cases: Sequence[examples.Case], fold: int, options: argparse.
     folder = options.out / f"fold_{fold}"
     schedule = Schedule(steps=options.steps, rate=options.rate, warm_up=50, mean_decay=0.99, checkpoint_every=100)
     torch.manual_seed(options.seed)
-    network = build_network(ARGUMENTS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build_unet(ARGUMENTS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = Training.start(network, schedule)
     if _steps_done(options.out, fold):
         training.load(folder / "checkpoint.pt")
@@ -160,7 +161,7 @@ def _steps_done(out: Path, fold: int) -> int:
 
 def _segmenter(out: Path, fold: int) -> Segmenter:
     state = torch.load(out / f"fold_{fold}" / "checkpoint.pt", weights_only=True)
-    network = build_network(ARGUMENTS)
+    network = build_unet(ARGUMENTS)
     network.load_state_dict(state["mean"])
     return ready(network, THRESHOLDS[0])
 

@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 from models import registry
 from pipelines.catalogue import Pipeline, catalogue
 from pipelines.findings import ModelIdentity
-from pipelines.hemorrhage.detect import Calibration, build_network, ready
+from pipelines.hemorrhage.detect import Calibration, ready
 from pipelines.hemorrhage.pipeline import PIPELINE, Cuts, HemorrhageReader, HemorrhageSettings
 from pipelines.hemorrhage.suitability import warnings_about
+from pipelines.networks import build_unet
 from pipelines.phantom.head.study import MadeStudy, PhantomOptions, make_study
 from pipelines.reasons import TriageError
 from pipelines.volume import load
@@ -36,7 +37,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> MadeStudy:
 def untrained(offset: float) -> HemorrhageReader:
     """A reader whose network knows nothing and whose score is that of `offset` alone."""
     torch.manual_seed(0)
-    network = build_network(SMALLEST)
+    network = build_unet(SMALLEST)
     with torch.no_grad():  # four pixels by two maps: "inside the skull" everywhere
         network.get_submodule("last").get_parameter("bias")[4:] = 10.0
     calibration = Calibration(0.0, offset, 0.6, 0.3, 0.5)
@@ -168,7 +169,7 @@ def test_the_shipped_network_reads_phantoms_rightly(
 
 def _shipped(folder: Path) -> None:
     """An untrained model with its manifest, as a folder of models."""
-    network = build_network(SMALLEST)
+    network = build_unet(SMALLEST)
     save_file(
         {name: value.contiguous() for name, value in network.state_dict().items()}, folder / "hemorrhage.safetensors"
     )
