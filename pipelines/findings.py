@@ -167,6 +167,15 @@ class Outcome:
         """The study's BI-RADS suggestion: the highest of its findings', or None where none has one."""
         return self._highest(BI_RADS, BI_RADS_ORDER)
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The number, from 1, that each finding is told by: those taken for the same on several views share one."""
+        number: dict[str, int] = {}
+        for finding in self.findings:
+            known = number.get(finding.partner_uid or "")
+            number[finding.tracking_uid] = max(number.values(), default=0) + 1 if known is None else known
+        return tuple(number[finding.tracking_uid] for finding in self.findings)
+
     def _highest(self, scale: Code, order: Sequence[Code]) -> Code | None:
         suggested = {finding.attributes.get(scale) for finding in self.findings}
         return next((category for category in reversed(order) if category in suggested), None)

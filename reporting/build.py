@@ -43,9 +43,8 @@ def build(case: ReportCase) -> tuple[BuiltObject, ...]:
         return ()
     narrative = narratives()[case.language]
     made = {kind: _made(result_object, case, narrative) for kind, result_object in objects().items()}
-    datasets = {kind: dataset for kind, dataset in made.items() if dataset is not None}
-    check(case, datasets)
-    return tuple(_encoded(kind, dataset) for kind, dataset in datasets.items())
+    check(case, made)
+    return tuple(_encoded(kind, dataset) for kind, datasets in made.items() for dataset in datasets)
 
 
 def warm() -> None:
@@ -67,7 +66,7 @@ def warm() -> None:
     )
 
 
-def _made(result_object: ResultObject, case: ReportCase, narrative: Narrative) -> Dataset | None:
+def _made(result_object: ResultObject, case: ReportCase, narrative: Narrative) -> tuple[Dataset, ...]:
     try:
         return result_object.build(case, narrative)
     except LIBRARY_ERRORS as error:

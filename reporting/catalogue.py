@@ -28,8 +28,8 @@ class ResultObject(Protocol):
     @property
     def sop_class_uid(self) -> str: ...
 
-    def build(self, case: ReportCase, narrative: Narrative) -> Dataset | None:
-        """The object with its file meta information, or None where this kind does not apply to the case."""
+    def build(self, case: ReportCase, narrative: Narrative) -> tuple[Dataset, ...]:
+        """The objects of this kind with their file meta information; none where it does not apply to the case."""
         ...
 
 

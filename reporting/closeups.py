@@ -37,7 +37,7 @@ def draw_closeups(case: ReportCase, narrative: Narrative) -> Image.Image:
     page = Image.new("RGB", (WIDTH, HEIGHT), BLACK)
     draw = ImageDraw.Draw(page)
     findings = case.outcome.findings
-    headline(draw, case, narrative, narrative.assessed(case.outcome, case.looked_for))
+    headline(draw, case, narrative, narrative.assessed(case.outcome, case.looked_for, case.suggested))
     key = picture.key_slice(case)
     even = evenly(range(len(case.planes)), BOX_SLICES)
     box = picture.body_box(case, (key, *even))
@@ -189,7 +189,7 @@ def _tile(
 
 def _caption(finding: Finding, narrative: Narrative) -> tuple[str, ...]:
     """Kind, size, volume, suggestion, change."""
-    kind = (narrative.answer(finding, codes.COMPOSITION), narrative.volume(finding))
+    kind = (narrative.character(finding), narrative.volume(finding))
     return (
         ", ".join(part for part in kind if part),
         narrative.size(finding, short=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ from reporting.source import REQUIRED, ReportCase, inherit, offset_from_utc
 
 ISO_IR_192: Final = "ISO_IR 192"
 LONGEST_LO = 64
+SCHEME_VERSIONS: Mapping[str, str] = {"BI": "4.0"}
+"""Of schemes whose codes mean nothing without their version (PS3.16, CID 6027)."""
 IDENTITY = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns",
 )  # fmt: skip
@@ -26,7 +28,7 @@ IDENTITY = (
 
 def concept(code: Code) -> hd.sr.CodedConcept:
     """A code as highdicom wants it."""
-    return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
+    return hd.sr.CodedConcept(code.value, code.scheme, code.meaning, SCHEME_VERSIONS.get(code.scheme))
 
 
 def code_item(code: Code) -> Dataset:
@@ -34,6 +36,8 @@ def code_item(code: Code) -> Dataset:
     item = Dataset()
     item.CodeValue = code.value
     item.CodingSchemeDesignator = code.scheme
+    if code.scheme in SCHEME_VERSIONS:
+        item.CodingSchemeVersion = SCHEME_VERSIONS[code.scheme]
     item.CodeMeaning = code.meaning
     return item
 

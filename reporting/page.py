@@ -27,13 +27,14 @@ def headline(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative, 
         fitted(draw, (24, 50 + 24 * line), words, (18, 16, 14, 12))
 
 
-def footer(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative) -> None:
-    """Model, software, time and disclaimer; the warnings beside them."""
+def footer(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative, besides: Sequence[str] = ()) -> None:
+    """Model, software, time and disclaimer; beside them the warnings and what the page has no place for."""
     software = f"{case.equipment.model_name} {case.equipment.software_version}"
     provenance = f"{narrative.provenance(case.model, software)}  {case.made_at:%Y-%m-%d %H:%M} UTC"
     text(draw, (24, FOOTER + 1.5 * LINE), provenance, 15, color=GREY)
     text(draw, (24, FOOTER + 2.5 * LINE), narrative.disclaimer, 17)
-    warnings = shortened([narrative.reason(w) for w in case.outcome.warnings], WARNING_LINES, narrative)
+    remarks = [*(narrative.reason(warning) for warning in case.outcome.warnings), *besides]
+    warnings = shortened(remarks, WARNING_LINES, narrative)
     for line, words in enumerate(warnings):
         fitted(draw, (MIDDLE, FOOTER + LINE * line), words, (15, 14, 13, 12, 11, 10), color=AMBER)
 

@@ -164,13 +164,14 @@ def mark_sides(panel: Image.Image, row_direction: ArrayLike, column_direction: A
 
 def draw_scale(panel: Image.Image, pixels_per_mm: float, scale_mm: float = SCALE_MM) -> None:
     """A scale of so many mm at the lower right."""
-    draw, side = ImageDraw.Draw(panel), panel.width
+    draw = ImageDraw.Draw(panel)
     length = scale_mm * pixels_per_mm
-    right, y = side - 14, side - 18
+    right, y = panel.width - 14, panel.height - 18
     draw.line([(right - length, y), (right, y)], fill=WHITE, width=2)
     for x in (right - length, right):
         draw.line([(x, y - 5), (x, y + 5)], fill=WHITE, width=2)
-    text(draw, (right - length / 2, y - 8), f"{scale_mm / 10:.0f} cm", 15, anchor="md")
+    words = f"{scale_mm / 10:.0f} cm" if scale_mm >= 10 else f"{scale_mm:.0f} mm"
+    text(draw, (right - length / 2, y - 8), words, 15, anchor="md")
 
 
 def caption(case: ReportCase, k: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ OPTIONAL = (
 )  # fmt: skip
 """Attributes of Patient, General Study and Patient Study that are copied where the source has them."""
 ENUMERATED = {"PatientSex": ("M", "F", "O"), "PatientIdentityRemoved": ("YES", "NO")}
-BODY_PARTS = {codes.BRAIN: "BRAIN", codes.HEAD: "HEAD", codes.LUNG: "CHEST"}
+BODY_PARTS = {codes.BRAIN: "BRAIN", codes.HEAD: "HEAD", codes.LUNG: "CHEST", codes.BREAST: "BREAST"}
 METHOD_NOT_STATED = "not stated by the source"
 UTC_OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
 # What pydicom raises on values that do not fit their representation, or that no known character set decodes.
@@ -113,7 +114,22 @@ class ReportCase:
     @property
     def multi_frame(self) -> bool:
         """Whether the slices are frames of multi-frame instances."""
-        return "NumberOfFrames" in self.headers[0]
+        return self.study is None and "NumberOfFrames" in self.headers[0]
+
+    @property
+    def refused_headers(self) -> tuple[Dataset, ...]:
+        """The images of a study of projections that were not read, as far as they can be referred to."""
+        refused = () if self.study is None else self.study.refused
+        return tuple(one.header for one in refused if one.header is not None)
+
+    @property
+    def suggested(self) -> Code | None:
+        """The category that is suggested for the study, or None.
+
+        A mammography study without findings has BI-RADS 1, unless something of it was not read.
+        """
+        clean = self.study is not None and self.outcome.status == "clean" and not self.study.refused
+        return self.outcome.lung_rads or self.outcome.bi_rads or (codes.BI_RADS_1 if clean else None)
 
     def key_slices(self) -> tuple[int, ...]:
         """The slices that show the findings best, in the findings' order, each once."""
@@ -167,8 +183,13 @@ def inherit(source: Dataset) -> Inherited:
 
 def body_part(case: ReportCase) -> str:
     """Body Part Examined (PS3.16, Annex L): the source's if it is a valid code string, else that of the site."""
-    element = _copied(case.headers[0], "BodyPartExamined") if "BodyPartExamined" in case.headers[0] else None
-    return str(element.value) if element is not None and element.value else BODY_PARTS.get(case.site, "")
+    return str(valid(case.headers[0], "BodyPartExamined") or BODY_PARTS.get(case.site, ""))
+
+
+def valid(source: Dataset, keyword: str) -> Any:
+    """The value of an attribute where the source has it and it fits its representation, else None."""
+    element = _copied(source, keyword) if keyword in source else None
+    return None if element is None or element.is_empty else element.value
 
 
 def offset_from_utc(source: Dataset) -> timezone | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from pydicom import Dataset
 from pydicom.uid import (
     Comprehensive3DSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
     KeyObjectSelectionDocumentStorage,
+    MammographyCADSRStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
@@ -23,19 +25,24 @@ MODEL_NAME = "triage-node"
 IMPLEMENTATION_CLASS_UID = derived_uid("implementation")
 IMPLEMENTATION_VERSION_NAME = "TRIAGE_NODE"
 PRIVATE_SCHEME_UID = derived_uid("coding scheme")
-RESULT_CLASSES = frozenset(
-    {SegmentationStorage, Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage}
-)
+RESULT_CLASSES = frozenset({
+    SegmentationStorage,
+    Comprehensive3DSRStorage,
+    MammographyCADSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    SecondaryCaptureImageStorage,
+})  # fmt: skip
 
 
-def object_uid(case: ReportCase, kind: str) -> str:
-    """SOP Instance UID of the object of this kind."""
-    return _uid("object", case, kind)
+def object_uid(case: ReportCase, kind: str, *part: str) -> str:
+    """SOP Instance UID of the object of this kind; `part` tells several of one kind apart."""
+    return _uid("object", case, kind, *part)
 
 
-def series_uid(case: ReportCase, kind: str) -> str:
-    """Series Instance UID: each kind of object has a series of its own."""
-    return _uid("series", case, kind)
+def series_uid(case: ReportCase, kind: str, *part: str) -> str:
+    """Series Instance UID: each kind of object has a series of its own, or several that `part` tells apart."""
+    return _uid("series", case, kind, *part)
 
 
 def dimension_uid(case: ReportCase, kind: str) -> str:
@@ -64,7 +71,12 @@ def made_by_us(dataset: Dataset) -> bool:
     return any(item.get("ManufacturerModelName") == MODEL_NAME for item in (dataset, *contributing))
 
 
-def _uid(what: str, case: ReportCase, kind: str) -> str:
+def feature_uid(*tracking_uids: str) -> str:
+    """Tracking UID of what is found on several images, by those of what is found on each, in any order."""
+    return derived_uid("feature", *sorted(tracking_uids))
+
+
+def _uid(what: str, case: ReportCase, kind: str, *part: str) -> str:
     model = case.model
     return derived_uid(
         what,
@@ -77,4 +89,5 @@ def _uid(what: str, case: ReportCase, kind: str) -> str:
         case.equipment.software_version,
         case.configuration_hash,
         case.language,
+        *part,
     )

@@ -11,7 +11,9 @@ from pydicom.uid import (
     UID,
     Comprehensive3DSRStorage,
     ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
     KeyObjectSelectionDocumentStorage,
+    MammographyCADSRStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
@@ -37,6 +39,7 @@ DOCUMENT = _typed(
     "ContentSequence InstanceNumber SeriesNumber CurrentRequestedProcedureEvidenceSequence",
     "ReferencedPerformedProcedureStepSequence",
 )
+REPORT = DOCUMENT | _typed("CompletionFlag VerificationFlag PreliminaryFlag", "PerformedProcedureCodeSequence")
 PIXELS = _typed(
     "SamplesPerPixel PhotometricInterpretation Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation "
     "PixelData"
@@ -51,23 +54,32 @@ IODS: Mapping[str, Mapping[str, Type]] = {
     )
     | PIXELS,
     # PS3.3, A.35.13.3
-    Comprehensive3DSRStorage: _typed(
-        "CompletionFlag VerificationFlag PreliminaryFlag", "PerformedProcedureCodeSequence"
-    )
-    | DOCUMENT,
+    Comprehensive3DSRStorage: REPORT,
+    # PS3.3, A.35.5.3
+    MammographyCADSRStorage: REPORT,
+    # PS3.3, A.33.1.2
+    GrayscaleSoftcopyPresentationStateStorage: _typed(
+        "ContentLabel PresentationCreationDate PresentationCreationTime ReferencedSeriesSequence "
+        "DisplayedAreaSelectionSequence GraphicAnnotationSequence GraphicLayerSequence PresentationLUTShape "
+        "InstanceNumber SeriesNumber",
+        "ContentDescription ContentCreatorName",
+    ),
     # PS3.3, A.35.4.3
     KeyObjectSelectionDocumentStorage: DOCUMENT,
     # PS3.3, A.8.1.3
     SecondaryCaptureImageStorage: _typed("ConversionType BurnedInAnnotation", "PatientOrientation") | PIXELS,
 }
+PRELIMINARY: Mapping[str, str | int] = {
+    "Modality": "SR",
+    "CompletionFlag": "COMPLETE",
+    "VerificationFlag": "UNVERIFIED",
+    "PreliminaryFlag": "PRELIMINARY",
+}
 ENUMERATED: Mapping[str, Mapping[str, str | int]] = {
     SegmentationStorage: {"Modality": "SEG", "SegmentationType": "BINARY", "BitsAllocated": 1, "BitsStored": 1},
-    Comprehensive3DSRStorage: {
-        "Modality": "SR",
-        "CompletionFlag": "COMPLETE",
-        "VerificationFlag": "UNVERIFIED",
-        "PreliminaryFlag": "PRELIMINARY",
-    },
+    Comprehensive3DSRStorage: PRELIMINARY,
+    MammographyCADSRStorage: PRELIMINARY,
+    GrayscaleSoftcopyPresentationStateStorage: {"Modality": "PR"},
     KeyObjectSelectionDocumentStorage: {"Modality": "KO"},
     SecondaryCaptureImageStorage: {"ConversionType": "WSD", "BurnedInAnnotation": "NO"},
 }

@@ -6,7 +6,7 @@ objects agree with the case they were made of. External validators are run in te
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydicom import Dataset
 
@@ -14,29 +14,34 @@ from pipelines.reasons import Reason
 from reporting.check.attributes import attribute_faults
 from reporting.check.coding import coding_faults
 from reporting.check.content_tree import content_tree_faults
+from reporting.check.mammography_cad import mammography_cad_faults
+from reporting.check.presentation import presentation_faults
 from reporting.check.references import reference_faults, shared_faults
 from reporting.check.segments import segment_faults
 from reporting.reasons import ReportError
 from reporting.source import ReportCase
 
 
-def check(case: ReportCase, datasets: Mapping[str, Dataset]) -> None:
+def check(case: ReportCase, datasets: Mapping[str, Sequence[Dataset]]) -> None:
     """Raise `ReportError` (`report.not_fit_to_send`) for the first rule that one of the objects of `case` breaks."""
     for kind, detail in faults(case, datasets):
         raise ReportError(Reason("report.not_fit_to_send", {"kind": kind, "detail": detail}))
 
 
-def faults(case: ReportCase, datasets: Mapping[str, Dataset]) -> Iterator[tuple[str, str]]:
+def faults(case: ReportCase, datasets: Mapping[str, Sequence[Dataset]]) -> Iterator[tuple[str, str]]:
     """Every broken rule, as the object's kind and what is wrong with it. Details hold no patient data."""
-    for kind, dataset in datasets.items():
-        for detail in attribute_faults(dataset):
-            yield kind, detail
-        for detail in coding_faults(dataset):
-            yield kind, detail
-        for detail in content_tree_faults(dataset):
-            yield kind, detail
-        for detail in segment_faults(case, dataset):
-            yield kind, detail
-        for detail in shared_faults(case, dataset):
-            yield kind, detail
+    for kind, of_kind in datasets.items():
+        for dataset in of_kind:
+            yield from ((kind, detail) for detail in _own_faults(case, dataset))
     yield from reference_faults(case, datasets)
+
+
+def _own_faults(case: ReportCase, dataset: Dataset) -> Iterator[str]:
+    """What is wrong with one object, whatever the others are."""
+    yield from attribute_faults(dataset)
+    yield from coding_faults(dataset)
+    yield from content_tree_faults(dataset)
+    yield from mammography_cad_faults(case, dataset)
+    yield from presentation_faults(case, dataset)
+    yield from segment_faults(case, dataset)
+    yield from shared_faults(case, dataset)

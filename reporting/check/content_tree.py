@@ -1,4 +1,4 @@
-"""Content trees of our documents: relations, values, and the rows of TID 1500, 1411, 1501, 4019 and 2010."""
+"""Content trees of our documents: relations, values, and the rows of TID 1500, 1410, 1411, 1501, 4019 and 2010."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ REPORT_ROWS = ("121049", *OBSERVER, "121058", "111028", "126010", "126011", "C00
 REPORT_MANDATORY = ("121049", "121005", "121012", "121058", "126010")
 GROUP_ROWS = (
     "112039", "112040", "276214006", "121071", "370129005", "363698007",
-    "111001", "111003", "111002", "111000", "NUM", "CODE", "121191", "121233", "121112",
+    "111001", "111003", "111002", "111000", "NUM", "CODE", "111030", "121191", "121233", "121112",
 )  # fmt: skip
 GROUP_MANDATORY = ("112039", "112040", "121071", "111001", "111003")
 # CID 7010, those that say nothing of rejection.
 SELECTION_TITLES = frozenset({"113000", "113002", "113006", "113009", "113020", "128182"})
 # Relations of PS3.3, Table A.35.13-2 that our documents use: parent, relation, child.
 RELATIONS = frozenset({
-    *((CONTAINER, "CONTAINS", child) for child in ("CONTAINER", "CODE", "TEXT", "NUM", "IMAGE", "UIDREF")),
+    *((CONTAINER, "CONTAINS", child) for child in ("CONTAINER", "CODE", "TEXT", "NUM", "IMAGE", "UIDREF", "SCOORD")),
     *((CONTAINER, "HAS OBS CONTEXT", child) for child in ("CODE", "TEXT", "UIDREF")),
     *((CONTAINER, "HAS CONCEPT MOD", child) for child in ("CODE", "TEXT")),
     *((parent, "HAS CONCEPT MOD", child) for parent in ("CODE", "NUM") for child in ("CODE", "TEXT")),
+    ("SCOORD", "SELECTED FROM", "IMAGE"),
 })  # fmt: skip
 VALUES = {
     "CODE": "ConceptCodeSequence",
@@ -32,6 +33,7 @@ VALUES = {
     "IMAGE": "ReferencedSOPSequence",
     "UIDREF": "UID",
     "CONTAINER": "ContinuityOfContent",
+    "SCOORD": "GraphicData",
 }
 
 
@@ -89,8 +91,12 @@ def _group_faults(group: Dataset) -> Iterator[str]:
     ]
     template = group.ContentTemplateSequence[0].TemplateIdentifier if group.get("ContentTemplateSequence") else ""
     yield from _row_faults(f"TID {template}", rows, GROUP_ROWS, GROUP_MANDATORY)
-    if template not in ("1411", "1501"):
+    if template not in ("1410", "1411", "1501"):
         yield "a measurement group is of no template that is allowed"
+    if template == "1410" and (names.count("111030") != 1 or "121191" in names):
+        yield "TID 1410 needs one region on an image"
+    if template != "1410" and "111030" in names:
+        yield f"TID {template} holds a region, which is not one of its rows"
     if template == "1411" and (names.count("121191") != 1 or "121233" not in names):
         yield "TID 1411 needs one segment and the images it was drawn on"
     for child in children:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydicom import Dataset
 
@@ -17,23 +17,26 @@ def shared_faults(case: ReportCase, dataset: Dataset) -> Iterator[str]:
             yield f"{keyword} is not the source's"
 
 
-def reference_faults(case: ReportCase, datasets: Mapping[str, Dataset]) -> Iterator[tuple[str, str]]:
+def reference_faults(case: ReportCase, datasets: Mapping[str, Sequence[Dataset]]) -> Iterator[tuple[str, str]]:
     """References that lead nowhere or are no evidence, and UIDs that are not the object's own."""
-    sources = {str(header.SOPInstanceUID): str(header.SOPClassUID) for header in case.headers}
-    results = {str(dataset.SOPInstanceUID): str(dataset.SOPClassUID) for dataset in datasets.values()}
-    source_series = {str(header.SeriesInstanceUID) for header in case.headers}
-    if len(results) < len(datasets) or results.keys() & sources.keys():
+    images = (*case.headers, *case.refused_headers)
+    sources = {str(header.SOPInstanceUID): str(header.SOPClassUID) for header in images}
+    every = [(kind, dataset) for kind, of_kind in datasets.items() for dataset in of_kind]
+    results = {str(dataset.SOPInstanceUID): str(dataset.SOPClassUID) for _, dataset in every}
+    series: dict[str, set[str]] = {str(header.SeriesInstanceUID): {"source"} for header in images}
+    for kind, dataset in every:
+        series.setdefault(str(dataset.SeriesInstanceUID), set()).add(kind)
+    if len(results) < len(every) or results.keys() & sources.keys():
         yield from ((kind, "SOPInstanceUID is not its own") for kind in datasets)
-    series = [str(dataset.SeriesInstanceUID) for dataset in datasets.values()]
-    for kind, dataset in datasets.items():
-        if str(dataset.SeriesInstanceUID) in source_series or series.count(str(dataset.SeriesInstanceUID)) > 1:
+    for kind, dataset in every:
+        if series[str(dataset.SeriesInstanceUID)] != {kind}:
             yield kind, "SeriesInstanceUID is not its own"
         for sop_class_uid, sop_instance_uid in _references(dataset):
             if (sources | results).get(sop_instance_uid) != sop_class_uid:
                 yield kind, "an object is referenced that is neither source nor result"
         for detail in _evidence_faults(dataset):
             yield kind, detail
-    yield from _tracking_faults(datasets)
+    yield from _tracking_faults(every)
 
 
 def _evidence_faults(dataset: Dataset) -> Iterator[str]:
@@ -52,14 +55,14 @@ def _evidence_faults(dataset: Dataset) -> Iterator[str]:
         yield "its content references what its evidence does not list"
 
 
-def _tracking_faults(datasets: Mapping[str, Dataset]) -> Iterator[tuple[str, str]]:
+def _tracking_faults(every: Sequence[tuple[str, Dataset]]) -> Iterator[tuple[str, str]]:
     """A measurement group and the segment it references have the same tracking identifiers (IHE AI Results)."""
     segments = {
         (str(dataset.SOPInstanceUID), int(item.SegmentNumber)): (item.get("TrackingID"), item.get("TrackingUID"))
-        for dataset in datasets.values()
+        for _, dataset in every
         for item in dataset.get("SegmentSequence") or ()
     }
-    for kind, dataset in datasets.items():
+    for kind, dataset in every:
         for group in _groups(dataset):
             tracking = {str(item.ConceptNameCodeSequence[0].CodeValue): item for item in group.ContentSequence}
             reference = tracking.get("121191")

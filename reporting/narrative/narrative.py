@@ -5,36 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Literal
 
 from pipelines import codes
 from pipelines.codes import Code
 from pipelines.findings import Finding, Measurement, ModelIdentity, Outcome, Side
+from pipelines.mammogram import MammogramStudy, RefusedView, Spacing, SpacingOrigin
 from pipelines.reasons import Reason
 
 DOUBLING = ("doubling_time_d", "doubling_time_lowest_d", "doubling_time_highest_d")
 TOLD_APART = (
     "long_axis_mm", "short_axis_mm", "solid_long_axis_mm", "longest_diameter_mm", "volume_ml", "volume_change_percent",
-    *DOUBLING,
+    "area_mm2", *DOUBLING,
 )  # fmt: skip
 """Keys of measurements that have methods of their own here, or that only the coded report holds."""
-ANSWERED_APART = (codes.COMPOSITION, codes.LUNG_RADS, codes.CHANGE)
+CHARACTER = {codes.NODULE: codes.COMPOSITION, codes.CALCIFICATION_CLUSTER: codes.CALCIFICATION_TYPE}
+"""The question whose answer tells best what kind of thing a finding is."""
+SCALE = {codes.NODULE: codes.LUNG_RADS, codes.CALCIFICATION_CLUSTER: codes.BI_RADS}
+"""The scale of a finding's suggested category."""
+ANSWERED_APART = (*CHARACTER.values(), *SCALE.values(), codes.CHANGE)
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How findings are told of which a study may hold many, each with its size: the largest stands for all."""
+    """How findings are told of which a study may hold many, each with its size: one of them stands for all."""
 
     one: str
     many: str
     of_one: str
     """What the one is."""
     of_many: str
-    """What the largest is."""
+    """What the one that stands for all is: the largest, or the first of those that come by concern."""
     segment: str
     category: str
-    """A finding's Lung-RADS suggestion."""
+    """A finding's suggested category."""
     assessed: str
     """What the study's suggestion is, and that it is no more."""
+    stands_for_all: Literal["largest", "first"] = "largest"
+    mean_axis: bool = True
+    """Whether the size is told with the mean of both axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,16 @@ class Narrative:
     volume_in_all: str
     disclaimer: str
     method: str
+    spacing: Mapping[SpacingOrigin, str]
+    """How sizes on a view were measured, by how its spacing is known."""
+    not_read: str
+    """That a view was not read, and why."""
+    not_in_study: str
+    view_without_name: str
+    placed_singly: str
+    on_both_views: str
+    more_groups: str
+    also_read: str
     model: str
     slice: str
     position: str
@@ -124,11 +143,13 @@ class Narrative:
             parts = self._parts(finding, compared_with)
         else:
             parts = [self.measurement(m) for m in finding.measurements]
-        return [*parts, self.certainty.format(self.percent(finding.certainty))]
+        twice = [self.on_both_views] if finding.partner_uid else []
+        return [*parts, *twice, self.certainty.format(self.percent(finding.certainty))]
 
     def tracking(self, number: int, finding: Finding) -> str:
-        """The readable Tracking Identifier of a finding, alike in report and segmentation."""
+        """The readable Tracking Identifier of a finding, alike in all objects: by its side, or the view it is on."""
         side = "" if finding.side is None else f", {self.sides[finding.side]}"
+        side = side if finding.view is None else f", {finding.view}"
         counted = self.counted.get(finding.kind.meaning)
         sentence = self.segment if counted is None else counted.segment
         return sentence.format(number=number, term=self.term(finding.label), side=side)
@@ -139,13 +160,20 @@ class Narrative:
         term = "" if answer is None else self.term(answer.meaning)
         return term[:1].lower() + term[1:]
 
+    def character(self, finding: Finding) -> str:
+        """What kind of thing a finding is, or nothing where that is not told."""
+        question = CHARACTER.get(finding.kind)
+        return "" if question is None else self.answer(finding, question)
+
     def size(self, finding: Finding, *, short: bool = False) -> str:
         """Long by short axis to 0.1 mm with their mean, as Lung-RADS v2022 has them measured, and the solid part's.
 
         `short` leaves out the mean beside a solid part.
         """
         axes, solid_mm = self.axes_of(finding), finding.measured("solid_long_axis_mm")
-        if axes and not (short and solid_mm is not None):
+        counted = self.counted.get(finding.kind.meaning)
+        with_mean = counted is None or counted.mean_axis
+        if axes and with_mean and not (short and solid_mm is not None):
             mean = ((finding.measured("long_axis_mm") or 0.0) + (finding.measured("short_axis_mm") or 0.0)) / 2
             axes += self.mean_axis.format(mean)
         return axes + ("" if solid_mm is None else self.solid_part.format(solid_mm))
@@ -165,9 +193,10 @@ class Narrative:
         return self.measurements["volume_ml"].format(volume_ml)
 
     def category(self, finding: Finding) -> str:
-        """The finding's Lung-RADS suggestion as such, or nothing."""
-        category, counted = finding.attributes.get(codes.LUNG_RADS), self.counted.get(finding.kind.meaning)
-        return "" if category is None or counted is None else counted.category.format(category.meaning)
+        """The category suggested for the finding as such, or nothing."""
+        counted, scale = self.counted.get(finding.kind.meaning), SCALE.get(finding.kind)
+        category = None if scale is None else finding.attributes.get(scale)
+        return "" if category is None or counted is None else counted.category.format(self.term(category.meaning))
 
     def change(self, finding: Finding, compared_with: date | None) -> str:
         """What became of the finding since the earlier study, or nothing where there is none."""
@@ -184,30 +213,59 @@ class Narrative:
         interval = "" if lowest is None or highest is None else self.doubling_interval.format(lowest, highest)
         return self.doubling_time.format(days) + interval
 
-    def assessed(self, outcome: Outcome, looked_for: Code) -> list[str]:
+    def assessed(self, outcome: Outcome, looked_for: Code, suggested: Code | None) -> list[str]:
         """On what the study's suggestion rests and what it was compared with, a sentence each."""
-        counted, category = self.counted.get(looked_for.meaning), outcome.lung_rads
+        counted = self.counted.get(looked_for.meaning)
         return [
-            *([counted.assessed.format(category.meaning)] if counted and category else []),
+            *([counted.assessed.format(self.term(suggested.meaning))] if counted and suggested else []),
             *([self.compared.format(outcome.compared_with)] if outcome.compared_with else []),
         ]
 
+    def measured_how(self, outcome: Outcome, study: MammogramStudy | None) -> list[str]:
+        """How what is told of findings was measured: of projections, how the spacing on each view is known."""
+        if not outcome.findings:
+            return []
+        if study is None:
+            return [self.method]
+        by_origin: dict[Spacing, list[str]] = {}
+        for view in study.views:
+            by_origin.setdefault(view.spacing, []).append(view.name)
+        return [
+            self.spacing[spacing.origin].format(
+                views=", ".join(names), detector=spacing.detector_mm, object=spacing.object_mm
+            )
+            for spacing, names in by_origin.items()
+        ]
+
+    def left_out(self, study: MammogramStudy | None) -> list[str]:
+        """Each image of a study of projections that was not read, and why."""
+        refused = () if study is None else study.refused
+        return [self.not_read.format(view=self.view_of(one), reason=self.reason(one.reason)) for one in refused]
+
+    def view_of(self, refused: RefusedView) -> str:
+        """The name of an image that was not read, as far as it tells."""
+        header = refused.header
+        told = () if header is None else (header.get("ImageLaterality"), header.get("ViewPosition"))
+        return " ".join(str(part) for part in told if part) or self.view_without_name
+
     def _counted(self, counted: Counted, outcome: Outcome) -> str:
-        """How many, the largest of them, and the study's suggestion."""
-        count = len(outcome.findings)
-        largest = max(outcome.findings, key=lambda finding: finding.measured("long_axis_mm") or 0.0)
-        size = f"{self.axes_of(largest)} {self.answer(largest, codes.COMPOSITION)}".strip()
-        described = ", ".join(part for part in (size, "" if largest.side is None else self.sides[largest.side]) if part)
+        """How many, one that stands for all of them, and the study's suggestion."""
+        count = len(set(outcome.numbers))
+        shown = outcome.findings[0]
+        if counted.stands_for_all == "largest":
+            shown = max(outcome.findings, key=lambda finding: finding.measured("long_axis_mm") or 0.0)
+        size = f"{self.axes_of(shown)} {self.character(shown)}".strip()
+        described = ", ".join(part for part in (size, "" if shown.side is None else self.sides[shown.side]) if part)
         sentence = (counted.one if count == 1 else counted.many).format(count=count)
         if described:
             sentence += (counted.of_one if count == 1 else counted.of_many).format(described)
-        category = outcome.lung_rads
-        return sentence if category is None else f"{sentence}; {counted.category.format(category.meaning)}"
+        category = outcome.lung_rads or outcome.bi_rads
+        return sentence if category is None else f"{sentence}; {counted.category.format(self.term(category.meaning))}"
 
     def _parts(self, finding: Finding, compared_with: date | None) -> list[str]:
         """What is told of a counted finding: kind, size, suggestion, change, and the rest."""
         told = (
-            self.answer(finding, codes.COMPOSITION),
+            self.character(finding),
             self.size(finding),
             self.volume(finding),
             self.category(finding),

@@ -19,10 +19,10 @@ class KeyObjectSelectionDocument:
     sop_class_uid = KeyObjectSelectionDocumentStorage
     series_number = 9803
 
-    def build(self, case: ReportCase, narrative: Narrative) -> Dataset | None:
+    def build(self, case: ReportCase, narrative: Narrative) -> tuple[Dataset, ...]:
         slices = case.key_slices()
         if not slices:
-            return None
+            return ()
         images = {str(case.headers[k].SOPInstanceUID): stand_in(case, k) for k in slices}
         content = hd.ko.KeyObjectSelection(
             document_title=concept(codes.OF_INTEREST),
@@ -52,7 +52,7 @@ class KeyObjectSelectionDocument:
                         for k in slices
                         if case.headers[k].SOPInstanceUID == reference.ReferencedSOPInstanceUID
                     ]
-        return finish(dataset, case, narrative.term("key images"), narrative)
+        return (finish(dataset, case, narrative.term("key images"), narrative),)
 
 
 OBJECT = KeyObjectSelectionDocument()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import highdicom as hd
+import numpy as np
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
@@ -15,6 +16,7 @@ from pipelines.findings import Finding, Measurement, Region, Status
 from reporting import uids
 from reporting.document import concept, device_observer, evidence, finish, new_document
 from reporting.narrative.narrative import Narrative
+from reporting.projections import VIEWS, Placed, closed, outlined
 from reporting.source import ReportCase
 
 SEGMENTATION = "segmentation"
@@ -22,28 +24,42 @@ PRESENCE: dict[Status, Code] = {"finding": codes.PRESENT, "clean": codes.ABSENT,
 PRIORITY: Mapping[Code, Mapping[Status, Code]] = {
     codes.INTRACRANIAL_HEMORRHAGE: {"finding": codes.ACTIONABLE_MINUTES, "unsure": codes.ACTIONABLE_HOURS},
     codes.NODULE: {"finding": codes.ACTIONABLE_DAYS},
+    codes.CALCIFICATION_CLUSTER: {"finding": codes.ACTIONABLE_DAYS},
 }
 """How soon somebody has to be told of what was looked for (CID 7035)."""
-LUNG_RADS_TO_BE_TOLD = frozenset({codes.LUNG_RADS_4A, codes.LUNG_RADS_4B, codes.LUNG_RADS_4X})
-"""Those that Lung-RADS v2022 calls suspicious. Nodules of the others wait for the next yearly or half-yearly CT."""
+SCALES: Mapping[Code, Code] = {codes.NODULE: codes.LUNG_RADS, codes.CALCIFICATION_CLUSTER: codes.BI_RADS}
+"""The scale that the category suggested for a study is on, by what was looked for."""
+TO_BE_TOLD = frozenset({
+    codes.LUNG_RADS_4A, codes.LUNG_RADS_4B, codes.LUNG_RADS_4X,
+    codes.BI_RADS_4A, codes.BI_RADS_4B, codes.BI_RADS_4C, codes.BI_RADS_5,
+})  # fmt: skip
+"""Those that Lung-RADS v2022 and BI-RADS call suspicious. What has another one waits for the next regular study."""
+PROCEDURES: Mapping[Code, Code] = {codes.BREAST: codes.MAMMOGRAPHY_PROCEDURE}
+"""What was done, by the body part; where it is not in here, a CT."""
 LATERALITY = {"left": codes.LEFT, "right": codes.RIGHT, "bilateral": codes.BILATERAL}
 METHODS = {codes.VOLUME: codes.SUM_OF_VOXELS}
 DECIMALS = 3
+Group = (
+    hd.sr.MeasurementsAndQualitativeEvaluations
+    | hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations
+    | hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+)
 
 
 class MeasurementReport:
     """The root of the results, which displays open first: it references every other one (IHE AI Results).
 
     Its first group (TID 1501) is the answer on the whole study: present, absent or undetermined, with score and
-    priority. A group for each finding follows: by its segment (TID 1411) where there is a segmentation, else by its
-    key image (TID 1501). Sentences and warnings stand in the container for qualitative evaluations (TID 1500, row 12).
+    priority. A group for each finding follows: by its segment (TID 1411) where there is a segmentation, by its outline
+    on the image (TID 1410) on projections, else by its key image (TID 1501). Sentences and warnings stand in the
+    container for qualitative evaluations (TID 1500, row 12).
     """
 
     kind = "measurement_report"
     sop_class_uid = Comprehensive3DSRStorage
     series_number = 9802
 
-    def build(self, case: ReportCase, narrative: Narrative) -> Dataset | None:
+    def build(self, case: ReportCase, narrative: Narrative) -> tuple[Dataset, ...]:
         segmentation = (
             SegmentationStorage,
             uids.object_uid(case, SEGMENTATION),
@@ -51,10 +67,13 @@ class MeasurementReport:
         )
         content = hd.sr.MeasurementReport(
             observation_context=hd.sr.ObservationContext(observer_device_context=device_observer(case)),
-            procedure_reported=concept(codes.CT_PROCEDURE),
+            procedure_reported=concept(PROCEDURES.get(case.site, codes.CT_PROCEDURE)),
             imaging_measurements=[
                 _study_group(case),
-                *(_finding_group(case, n, f, narrative) for n, f in enumerate(case.outcome.findings, start=1)),
+                *(
+                    _finding_group(case, number, finding, narrative)
+                    for number, finding in zip(case.outcome.numbers, case.outcome.findings, strict=True)
+                ),
             ],
             title=concept(codes.IMAGING_MEASUREMENT_REPORT),
             language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(concept(narrative.code)),
@@ -73,7 +92,7 @@ class MeasurementReport:
         dataset.PreliminaryFlag = "PRELIMINARY"
         dataset.PerformedProcedureCodeSequence = []
         dataset.CurrentRequestedProcedureEvidenceSequence = evidence(case, [segmentation] if case.segmented else ())
-        return finish(dataset, case, narrative.term("report"), narrative)
+        return (finish(dataset, case, narrative.term("report"), narrative),)
 
 
 OBJECT = MeasurementReport()
@@ -82,8 +101,8 @@ OBJECT = MeasurementReport()
 def _study_group(case: ReportCase) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     """The answer on the whole study. Absence is said, not left to silence."""
     evaluations = [_evaluation(case.looked_for, PRESENCE[case.outcome.status])]
-    if case.outcome.lung_rads is not None:
-        evaluations.append(_evaluation(codes.LUNG_RADS, case.outcome.lung_rads))
+    if case.suggested is not None:
+        evaluations.append(_evaluation(SCALES[case.looked_for], case.suggested))
     priority = _priority(case)
     if priority is not None:
         evaluations.append(_evaluation(codes.PRIORITY, priority))
@@ -99,15 +118,13 @@ def _study_group(case: ReportCase) -> hd.sr.MeasurementsAndQualitativeEvaluation
 
 
 def _priority(case: ReportCase) -> Code | None:
-    """By what was looked for and the answer; a nodule whose suggestion is not suspicious has none."""
-    if case.outcome.lung_rads is not None and case.outcome.lung_rads not in LUNG_RADS_TO_BE_TOLD:
+    """By what was looked for and the answer; what is suggested to be not suspicious has none."""
+    if case.suggested is not None and case.suggested not in TO_BE_TOLD:
         return None
     return PRIORITY.get(case.looked_for, {}).get(case.outcome.status)
 
 
-def _finding_group(
-    case: ReportCase, number: int, finding: Finding, narrative: Narrative
-) -> hd.sr.MeasurementsAndQualitativeEvaluations | hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+def _finding_group(case: ReportCase, number: int, finding: Finding, narrative: Narrative) -> Group:
     laterality = LATERALITY.get(finding.side or "")
     shared: dict[str, Any] = {
         "tracking_identifier": hd.sr.TrackingIdentifier(finding.tracking_uid, narrative.tracking(number, finding)),
@@ -121,6 +138,10 @@ def _finding_group(
             *(_evaluation(question, answer) for question, answer in finding.attributes.items()),
         ],
     }
+    for placed in outlined(case):
+        if placed.finding is finding:
+            shared["qualitative_evaluations"].append(_evaluation(codes.IMAGE_VIEW, VIEWS[placed.view.projection]))
+            return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(**shared, referenced_region=_region(placed))
     if finding not in case.segmented:
         keys = [k for k in case.key_slices() if case.headers[k].SOPInstanceUID == finding.key_instance_uid]
         return hd.sr.MeasurementsAndQualitativeEvaluations(**shared, source_images=_key_images(case, keys) or None)
@@ -148,6 +169,17 @@ def _segment(case: ReportCase, finding: Finding) -> hd.sr.ReferencedSegment:
         sop_instance_uid=uids.object_uid(case, SEGMENTATION),
         segment_number=number,
         source_images=list(images.values()),
+    )
+
+
+def _region(placed: Placed) -> hd.sr.ImageRegion:
+    """The finding's outline on its image (TID 1410, row 5)."""
+    return hd.sr.ImageRegion(
+        graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
+        graphic_data=np.array(closed(placed.outline.points)),
+        source_image=hd.sr.SourceImageForRegion(
+            str(placed.view.header.SOPClassUID), str(placed.view.header.SOPInstanceUID)
+        ),
     )
 
 
@@ -196,10 +228,14 @@ def _sentences(case: ReportCase, narrative: Narrative) -> hd.sr.ContainerContent
     """The impression, each finding, what a suggestion rests on, each warning, how it was measured, no diagnosis."""
     outcome = case.outcome
     comments = [
-        *(narrative.finding(n, finding, outcome.compared_with) for n, finding in enumerate(outcome.findings, start=1)),
-        *narrative.assessed(outcome, case.looked_for),
+        *(
+            narrative.finding(number, finding, outcome.compared_with)
+            for number, finding in zip(outcome.numbers, outcome.findings, strict=True)
+        ),
+        *narrative.assessed(outcome, case.looked_for, case.suggested),
         *(narrative.reason(warning) for warning in outcome.warnings),
-        *([narrative.method] if outcome.findings else []),
+        *narrative.measured_how(outcome, case.study),
+        *narrative.left_out(case.study),
         narrative.disclaimer,
     ]
     container = hd.sr.ContainerContentItem(

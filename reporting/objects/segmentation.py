@@ -55,10 +55,10 @@ class Segmentation:
     sop_class_uid = SegmentationStorage
     series_number = 9801
 
-    def build(self, case: ReportCase, narrative: Narrative) -> Dataset | None:
+    def build(self, case: ReportCase, narrative: Narrative) -> tuple[Dataset, ...]:
         findings = case.segmented
         if not findings:
-            return None
+            return ()
         regions = [cast("Region", finding.region) for finding in findings]
         slices = sorted({k for region in regions for k in region.slice_index})
         dataset = hd.seg.Segmentation(
@@ -89,7 +89,7 @@ class Segmentation:
         _replace_dimension_uid(dataset, uids.dimension_uid(case, self.kind))
         dataset.BodyPartExamined = body_part(case)
         dataset.ContentCreatorName = ""
-        return finish(dataset, case, narrative.term("segmentation"), narrative)
+        return (finish(dataset, case, narrative.term("segmentation"), narrative),)
 
 
 OBJECT = Segmentation()

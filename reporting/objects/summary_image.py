@@ -15,6 +15,7 @@ from pipelines.codes import Code
 from reporting import picture
 from reporting.closeups import draw_closeups
 from reporting.document import finish, identity, stand_in
+from reporting.hanging import draw_views
 from reporting.narrative.narrative import Narrative
 from reporting.page import HEIGHT, MIDDLE, WIDTH, footer, headline
 from reporting.picture import AMBER, BLACK, DIM, GREY, WHITE, text
@@ -33,7 +34,7 @@ class SummaryImage:
     sop_class_uid = SecondaryCaptureImageStorage
     series_number = 9804
 
-    def build(self, case: ReportCase, narrative: Narrative) -> Dataset | None:
+    def build(self, case: ReportCase, narrative: Narrative) -> tuple[Dataset, ...]:
         source = stand_in(case, 0)
         dataset = hd.sc.SCImage(
             **identity(case, self.kind, self.series_number),
@@ -50,10 +51,14 @@ class SummaryImage:
         dataset.ConversionType = "WSD"
         dataset.BurnedInAnnotation = "NO"
         dataset.BodyPartExamined = body_part(case)
+        if case.study is not None:
+            # A breast is one of a pair: its side has to be told, here of an image of the series (PS3.3, C.7.3.1).
+            sides = sorted({view.laterality for view in case.study.views})
+            dataset.ImageLaterality = sides[0] if len(sides) == 1 else "B"
         dataset.ImageComments = narrative.impression(case.outcome, case.looked_for)
         finish(dataset, case, narrative.term("summary"), narrative)
         dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = dataset.ContentDate, dataset.ContentTime
-        return dataset
+        return (dataset,)
 
 
 OBJECT = SummaryImage()
@@ -124,5 +129,5 @@ def _plot(draw: ImageDraw.ImageDraw, case: ReportCase, narrative: Narrative, key
     text(draw, (right, bottom + 4), str(len(case.planes)), 12, color=GREY, anchor="ra")
 
 
-LAYOUTS: Mapping[Code, Page] = {codes.NODULE: draw_closeups}
+LAYOUTS: Mapping[Code, Page] = {codes.NODULE: draw_closeups, codes.CALCIFICATION_CLUSTER: draw_views}
 """Of what is found singly and many times in a study: each by itself, and all in their places."""

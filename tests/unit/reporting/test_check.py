@@ -20,11 +20,10 @@ SEG, SR, KOS, SC = "segmentation", "measurement_report", "key_object_selection",
 
 
 @cache
-def sound() -> tuple[ReportCase, dict[str, Dataset]]:
+def sound() -> tuple[ReportCase, dict[str, tuple[Dataset, ...]]]:
     case = made_case(findings=2)
     narrative = narratives()["en"]
-    built = {kind: made.build(case, narrative) for kind, made in objects().items()}
-    return case, {kind: dataset for kind, dataset in built.items() if dataset is not None}
+    return case, {kind: made.build(case, narrative) for kind, made in objects().items()}
 
 
 def item(dataset: Dataset, code: str) -> Dataset:
@@ -128,7 +127,7 @@ def test_what_is_built_has_no_fault():
 def test_what_is_broken_is_not_sent(kind: str, detail: str, mutate: Callable[[Dataset], object]):
     case, datasets = sound()
     broken = datasets | {kind: deepcopy(datasets[kind])}
-    mutate(broken[kind])
+    mutate(broken[kind][0])
     found = [message for of_kind, message in faults(case, broken) if of_kind == kind]
     assert any(detail in message for message in found), found
     with pytest.raises(ReportError) as caught:
@@ -138,8 +137,8 @@ def test_what_is_broken_is_not_sent(kind: str, detail: str, mutate: Callable[[Da
 
 def test_private_codes_must_be_declared():
     case, datasets = sound()
-    report = deepcopy(datasets[SR])
+    report = deepcopy(datasets[SR][0])
     code = item(report, "121071").ConceptCodeSequence[0]
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "EPIDURAL", "99TRIAGE", "Epidural hemorrhage"
-    details = [detail for _, detail in faults(case, datasets | {SR: report})]
+    details = [detail for _, detail in faults(case, datasets | {SR: (report,)})]
     assert "private codes are used whose scheme is not identified" in details

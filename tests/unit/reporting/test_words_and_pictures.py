@@ -56,7 +56,7 @@ def test_a_language_brings_its_own_words():
 def test_a_new_file_is_a_new_kind_of_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "dummy.py").write_text(
         "class Dummy:\n    kind = 'dummy'\n    sop_class_uid = '1.2'\n\n"
-        "    def build(self, case, narrative):\n        return None\n\n\nOBJECT = Dummy()\n"
+        "    def build(self, case, narrative):\n        return ()\n\n\nOBJECT = Dummy()\n"
     )
     monkeypatch.setattr(reporting.objects, "__path__", [*reporting.objects.__path__, str(tmp_path)])
     assert "dummy" in objects.__wrapped__()
