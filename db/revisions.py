@@ -52,16 +52,17 @@ class Member:
 class NewestRevision:
     """The newest revision of a series; `action` and `pipeline` are what was decided on it, None before that.
 
-    `completed_at` is None while it is being received.
+    `undecided_since` is when the first of the series' revisions that nothing was decided on was complete, None where
+    there is none.
     """
 
     revision_id: int
     series_instance_uid: str
     number: int
     state: str
-    completed_at: datetime | None
     action: str | None
     pipeline: str | None
+    undecided_since: datetime | None
 
 
 def receiving(connection: Connection) -> list[Receiving]:
@@ -197,14 +198,26 @@ def newest(connection: Connection, study_instance_uid: str) -> tuple[NewestRevis
             revisions.c.series_instance_uid,
             revisions.c.number,
             revisions.c.state,
-            revisions.c.completed_at,
             decisions.c.action,
             decisions.c.pipeline,
+            revisions.c.completed_at,
         )
         .join(series, series.c.series_instance_uid == revisions.c.series_instance_uid)
         .outerjoin(decisions, decisions.c.revision_id == revisions.c.revision_id)
         .where(series.c.study_instance_uid == study_instance_uid)
         .order_by(revisions.c.series_instance_uid, revisions.c.number)
     )
-    by_series = {row.series_instance_uid: NewestRevision(*row) for row in connection.execute(query)}
+    by_series: dict[str, NewestRevision] = {}
+    for row in connection.execute(query):
+        before = by_series.get(row.series_instance_uid)
+        since = (before.undecided_since if before else None) or row.completed_at
+        by_series[row.series_instance_uid] = NewestRevision(
+            row.revision_id,
+            row.series_instance_uid,
+            row.number,
+            row.state,
+            row.action,
+            row.pipeline,
+            undecided_since=since if row.action is None else None,
+        )
     return tuple(by_series.values())

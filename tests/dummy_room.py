@@ -1,4 +1,4 @@
-"""Drops one new module into the room of the pipelines."""
+"""Drops new modules into the room of the pipelines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOM = REPOSITORY / "tests" / "dummy_pipeline"
 
 @contextmanager
 def dummy_pipeline() -> Iterator[None]:
-    """The pipeline `dummy` is installed while this lasts."""
+    """The pipelines `dummy` and `dummy_study` are installed while this lasts."""
     pipelines.__path__.append(str(ROOM))
     catalogue.cache_clear()
     try:

@@ -118,9 +118,9 @@ class RouteStage:
     def _arrival(self, work: Study, now: datetime) -> tuple[Arrival, datetime | None]:
         """Whether more of the study is to be expected, and when that will be looked at otherwise."""
         limits = self._settings.assemble
-        whole = [one.completed_at for one in work.newest if one.completed_at and _standing(one) == "undecided"]
+        since = min(one.undecided_since for one in work.newest if one.undecided_since)
         quiet_at = work.last_received_at + timedelta(seconds=limits.study_quiet_s)
-        overdue_at = min(whole) + timedelta(seconds=limits.hard_limit_s)
+        overdue_at = since + timedelta(seconds=limits.hard_limit_s)
         if now >= overdue_at:
             return "overdue", None
         return ("quiet", overdue_at) if now >= quiet_at else ("going_on", min(quiet_at, overdue_at))

@@ -6,14 +6,17 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, select, text
+from sqlalchemy import create_engine, inspect, select, text
 
 from db import audit, connect
 from db.connect import Ledger, LedgerError, LedgerRuleError, open_ledger
+from db.migrate import MIGRATIONS
 from db.schema import audit as audit_table
-from db.schema import metadata
+from db.schema import job_revisions, metadata
 from tests.conftest import MovableClock
 
 AT = MovableClock().now
@@ -121,6 +124,57 @@ def test_an_empty_ledger_becomes_what_the_schema_says(ledger: Ledger, tmp_path: 
     append(again, "second opening")
     assert actors(ledger) == ["second opening"]
     again.close()
+
+
+def test_a_ledger_of_before_keeps_its_jobs_and_deliveries(ledger: Ledger, tmp_path: Path) -> None:
+    """Studies became jobs in 0003: each job that stood reads its one revision, and deliveries may end as not sent."""
+    url = f"sqlite:///{tmp_path / 'before.sqlite3'}"
+    to("0002", url)
+    old = create_engine(url)
+    with old.begin() as connection:
+        for statement in ROWS_OF_0002:
+            connection.execute(text(statement))
+    old.dispose()
+    upgraded = open_ledger(url)
+    with upgraded.write() as connection:
+        assert connection.execute(select(job_revisions)).all() == [(7, 3)]
+        assert connection.execute(text("SELECT delivery_id, state, comment FROM deliveries")).all() == [
+            (2, "sent", "x")
+        ]
+        connection.execute(text("UPDATE deliveries SET state = 'not_sent'"))
+    with pytest.raises(LedgerRuleError, match="ck_deliveries_state"), upgraded.write() as connection:
+        connection.execute(text("UPDATE deliveries SET state = 'nowhere'"))
+    with upgraded.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        assert list(connection.execute(text("PRAGMA foreign_key_check"))) == []
+    upgraded.close()
+
+
+def to(revision: str, url: str) -> None:
+    """Bring a new ledger up to a migration and no further."""
+    engine = create_engine(url)
+    with engine.connect() as connection, connection.begin():
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+ROWS_OF_0002 = (
+    "INSERT INTO studies VALUES ('2.25.1', '', '', '', '', '', '2026-03-01', '2026-03-01')",
+    "INSERT INTO series VALUES ('2.25.1.1', '2.25.1', 'CT', '')",
+    "INSERT INTO revisions (revision_id, series_instance_uid, number, state, opened_at) "
+    "VALUES (3, '2.25.1.1', 1, 'read', '2026-03-01')",
+    "INSERT INTO jobs (job_id, revision_id, pipeline, priority, state, attempts, worker_deaths, fencing_token, "
+    "not_before, created_at) VALUES (7, 3, 'hemorrhage', 0, 'done', 1, 0, 1, '2026-03-01', '2026-03-01')",
+    "INSERT INTO results (result_id, job_id, fencing_token, revision_id, study_instance_uid, pipeline, status, "
+    "outcome, configuration_hash, recorded_at) VALUES (1, 7, 1, 3, '2.25.1', 'hemorrhage', 'clean', '{}', '', '2026-03-01')",
+    "INSERT INTO objects VALUES (1, 1, 'summary_image', '1.2', '1.2.3', '1.2.4', '', '', 0)",
+    "INSERT INTO deliveries (delivery_id, object_id, result_id, destination, state, attempts, comment, created_at) "
+    "VALUES (2, 1, 1, 'pacs', 'sent', 1, 'x', '2026-03-01')",
+)
 
 
 def _open_and_append(url: str, actor: str, count: int, go: threading.Barrier) -> None:

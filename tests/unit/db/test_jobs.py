@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from db.connect import Ledger, open_ledger
 from db.jobs import Job
 from dicom_node.spool import Spool
 from tests.conftest import MovableClock
-from tests.unit.db.queued import enqueue
+from tests.unit.db.queued import enqueue, receive
 from tests.unit.dicom_node.made import Sender
 
 LEASE = timedelta(seconds=30)
@@ -133,6 +134,47 @@ def test_only_what_was_not_read_is_tried_anew(ledger: Ledger, sender: Sender, cl
         assert list(audit.rows(connection))[-1].event == "reading.retry_asked"
     again = claimed(ledger, clock())
     assert (again.attempts, again.fencing_token) == (1, 2)
+
+
+def test_a_later_job_on_a_revision_takes_the_place_of_the_one_before(
+    ledger: Ledger, sender: Sender, clock: MovableClock
+) -> None:
+    """As when a study has grown: the job reads what was read before, and more."""
+    first = enqueue(ledger, sender, 1, clock())
+    asking = receive(ledger, sender, 2, clock())
+    with ledger.write() as connection:
+        before = jobs.find(connection, first)
+        assert before is not None and not before.is_superseded
+        second = jobs.enqueue(
+            connection,
+            revision_id=asking,
+            together_with=[before.revision_id],
+            pipeline="dummy",
+            priority=1,
+            now=clock(),
+        )
+        assert [jobs.is_superseded(connection, job) for job in (first, second)] == [True, False]
+        grown = jobs.find(connection, second)
+        assert grown is not None
+        assert [one.series_instance_uid for one in grown.reads] == ["2.25.1.1", "2.25.1.2"]
+        assert (grown.revision_id, grown.series_instance_uid) == (asking, "2.25.1.2")
+        assert len(jobs.members(connection, second)) == 8
+        clock.advance(1)
+    receive(ledger, sender, 1, clock(), count=6)
+    with ledger.read() as connection:
+        assert jobs.is_superseded(connection, second)
+        assert len(jobs.members(connection, second)) == 8, "what came later is not of it"
+        assert jobs.last_received_at(connection, grown) < clock()
+
+
+def test_the_trail_tells_one_series_or_a_list(ledger: Ledger, sender: Sender, clock: MovableClock) -> None:
+    job_id = enqueue(ledger, sender, 1, clock())
+    with ledger.read() as connection:
+        job = jobs.find(connection, job_id)
+    assert job is not None
+    one = {"series_instance_uid": "2.25.1.1", "revision": 1, "digest": job.reads[0].digest}
+    assert jobs.told(job) == one
+    assert jobs.told(replace(job, reads=job.reads * 2)) == {"series": [one, one]}
 
 
 def test_list_shows_what_is_in_work_first(ledger: Ledger, sender: Sender, clock: MovableClock) -> None:

@@ -12,6 +12,7 @@ from pydicom.uid import EnhancedCTImageStorage
 from dicom_node.headers import attributes, facts_of, read_facts, read_header, values
 from pipelines.reasons import Refusal
 from tests.unit.dicom_node.made import AXIAL, encoded, header
+from tests.unit.dicom_node.mammograms import VIEWS, view
 
 
 def test_facts_of_a_slice() -> None:
@@ -44,6 +45,42 @@ def test_places_of_an_enhanced_object_lie_in_its_functional_groups() -> None:
 @pytest.mark.parametrize("position", [None, [0, 0], [0, 0, 1e300], ""])
 def test_slice_without_a_usable_position_has_no_place(position: object) -> None:
     assert facts_of(header(1, 1, ImagePositionPatient=position)).places == ()
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_standard_view_is_told_by_code_or_by_position(name: str) -> None:
+    made = view(1, name)
+    assert facts_of(made).standard_view == name
+    made.ViewPosition = "ML"
+    assert facts_of(made).standard_view == name
+    made.ViewCodeSequence, made.ViewPosition = [], name.split()[1]
+    assert facts_of(made).standard_view == name
+
+
+def test_standard_view_is_told_by_older_codes_and_by_the_laterality_of_the_series() -> None:
+    made = view(1, "L MLO", ImageLaterality=None, Laterality="L", ViewPosition=None)
+    made.ViewCodeSequence[0].CodeValue, made.ViewCodeSequence[0].CodingSchemeDesignator = "R-10226", "SNM3"
+    assert facts_of(made).standard_view == "L MLO"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ImageLaterality": None},
+        {"ImageLaterality": "B"},
+        {"BreastImplantPresent": "YES"},
+        {"ViewCodeSequence": [], "ViewPosition": "ML"},
+        {"ViewCodeSequence": [], "ViewPosition": None},
+    ],
+)
+def test_other_views_are_no_standard_ones(changes: dict[str, object]) -> None:
+    assert facts_of(view(1, "R CC", **changes)).standard_view == ""
+
+
+def test_modified_view_and_other_images_are_no_standard_ones() -> None:
+    magnified = view(1, "R CC")
+    magnified.ViewCodeSequence[0].ViewModifierCodeSequence = [Dataset()]
+    assert (facts_of(magnified).standard_view, facts_of(header(1, 1)).standard_view) == ("", "")
 
 
 def test_instance_must_say_to_which_series_it_belongs() -> None:

@@ -36,6 +36,13 @@ def test_a_context_is_accepted_in_the_preferred_syntax_or_refused_with_the_cause
         assert given.transfer_syntax == accepted
 
 
+@pytest.mark.parametrize("suffix", ["1.2", "1.2.1", "13.1.3", "13.1.4", "13.1.5"])
+@pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES)
+def test_mammograms_and_tomosynthesis_are_taken_in_every_syntax(suffix: str, syntax: str) -> None:
+    given = answer(Proposal(1, f"1.2.840.10008.5.1.4.1.1.{suffix}", (syntax,)))
+    assert (given.result, given.transfer_syntax) == (0, syntax)
+
+
 def test_every_storage_class_is_taken_and_no_query_is() -> None:
     assert all(is_storage(str(context.abstract_syntax)) for context in AllStoragePresentationContexts)
     assert is_storage("1.2.840.10008.5.1.4.1.1.999")
