@@ -21,7 +21,7 @@ from pipelines.nodule import validate
 from pipelines.nodule.detect import ARCHITECTURE, NETWORKS, Calibration
 from pipelines.nodule.validate import ScanReading
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 FALSE_A_SCAN, UNSURE_FALSE_A_SCAN = 1.0, 2.0
 """False marks per made scan at the shipped threshold, and at that of "not sure"."""
 SHOWN_HU = (-1350.0, 150.0)
@@ -128,7 +128,8 @@ def _card(manifest: Mapping[str, Any]) -> str:
 
 These figures come from made scans: {figures["scans"]} simulated chests with {figures["nodules"]} nodules in them, about
 half of them real LIDC-IDRI nodules implanted, the others simulated; by cross-validation, so that no network was
-measured on patients or chests that it had learnt from. CPM (mean sensitivity at 1/8 to 8 false marks per scan, by the
+measured on patients or chests that it had learnt from. Nodules under 3 mm are excluded findings there, as in LUNA16, and
+none lies where less than 35 % of its surroundings is aerated lung, within a hilum say. CPM (mean sensitivity at 1/8 to 8 false marks per scan, by the
 rules of LUNA16) is {_shown(figures["cpm"], figures["cpm_interval"])} (95 % interval). What it does on patients is not
 known from them and must be measured before anybody relies on it.
 
