@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import click
 from rich.progress import Progress
@@ -14,9 +15,14 @@ from models.evaluation import luna16
 from models.evaluation.classification import Interval
 from models.evaluation.froc import SEVEN_POINTS, FrocCurve
 from models.evaluation.froc import froc as score_marks
+from pipelines.calcification.evaluate import HIT_RULE, POINTS, StudyReader, froc_plot
+from pipelines.calcification.evaluate import Report as CalcificationReport
+from pipelines.calcification.evaluate import evaluate as evaluate_calcifications
+from pipelines.calcification.sheets import sheets
 from pipelines.catalogue import catalogue
 from pipelines.hemorrhage.evaluate import EvaluationReport
 from pipelines.hemorrhage.evaluate import evaluate as evaluate_hemorrhage
+from pipelines.mammogram_loading import load_study
 from pipelines.nodule.evaluate import NODULE_FIGURES
 from pipelines.nodule.evaluate import Report as NoduleReport
 from pipelines.nodule.evaluate import evaluate as evaluate_nodules
@@ -67,6 +73,56 @@ def nodule(*, path: Path, as_json: bool) -> None:
         print_json(report.as_json())
     else:
         _print_nodules(report)
+
+
+@evaluate.command()
+@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--spacing-um", type=click.FloatRange(min=0, min_open=True), help="Side of a film's pixels, micrometres.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the FROC plot and pictures here.")
+@click.option(
+    "--false-marks",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="False marks per image that the pictures let through.",
+)
+@with_json
+@with_settings
+def calcification(
+    *, settings: Settings, path: Path, spacing_um: float | None, out: Path | None, false_marks: float, as_json: bool
+) -> None:
+    """Score a folder of films (PNG) or DICOM mammograms with ground_truth.csv.
+
+    Its columns are image, class (NORM, CALC), x_px_origin_left, y_px_origin_top, radius_px, as of mini-MIAS; or image,
+    finding (none, or what names a calcification), col_px, row_px. A column woman tells whose images belong together.
+    """
+    reader = cast("StudyReader", catalogue()["calcification"].open(settings.pipeline("calcification")))
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task("Reading mammograms", total=None)
+        report = evaluate_calcifications(
+            path,
+            reader.read_study,
+            load_study,
+            spacing_um=spacing_um,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if out is not None:
+        _write_pictures(report, out, path.name, false_marks)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print_calcifications(report)
+
+
+def _write_pictures(report: CalcificationReport, out: Path, name: str, false_marks: float) -> None:
+    plot = froc_plot(report, f"Calcification groups, {name}")
+    pictures = sheets(report, false_marks) | ({} if plot is None else {"froc": plot})
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for title, picture in pictures.items():
+            (out / f"{title}.png").write_bytes(picture)
+    except OSError as error:
+        raise click.ClickException(f"{out} cannot be written ({type(error).__name__})") from error
 
 
 _TABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -148,6 +204,26 @@ def _print(report: EvaluationReport) -> None:
     console.print(f"{len(report.cases)} patients in {seconds:.0f} s, {len(report.not_read)} not read")
     for case in report.not_read:
         say(f"not read: {case.truth.patient}: {case.reason.text if case.reason else ''}", indent=2)
+
+
+def _print_calcifications(report: CalcificationReport) -> None:
+    table = Table("figure", "value", "95 % interval", box=None, header_style="bold", pad_edge=False)
+    table.add_row("image AUC", _number(report.image_auc), _interval(report.image_auc_interval))
+    table.add_row("case AUC", _number(report.case_auc), _interval(report.case_auc_interval))
+    for words, curve in (
+        ("all images", report.froc),
+        ("normal images", report.froc_on_normals),
+        ("positive images", report.froc_on_positives),
+    ):
+        if curve is not None:
+            for point, found, interval in zip(POINTS, curve.at_points, curve.intervals, strict=True):
+                table.add_row(f"groups found at {point:g} false marks on {words}", _number(found), _interval(interval))
+    console.print(table)
+    seconds = sum({image.truth.study: image.seconds for image in report.images}.values())
+    say(f"{report.targets} groups on {len(report.images)} images, read in {seconds:.0f} s. A hit is {HIT_RULE}.")
+    for image in report.images:
+        if image.score is None:
+            say(f"not read: {image.truth.name}: {image.reason.text if image.reason else ''}", indent=2)
 
 
 def _print_nodules(report: NoduleReport) -> None:
