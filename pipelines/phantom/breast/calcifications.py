@@ -348,6 +348,30 @@ def random_group(
     return Layout(kind, how, suspicious, offsets, tuple(shapes), tuple(lengths), tuple(angles))
 
 
+@dataclass(frozen=True, slots=True)
+class Plaque:
+    """Calcium in an artery's wall: how far along it (mm), in which wall (-1 or 1), how long (mm)."""
+
+    along_mm: float
+    wall: int
+    length_mm: float
+
+
+def random_plaques(generator: Generator, length_mm: float) -> tuple[Plaque, ...]:
+    """Plaques in both walls of a part of an artery of a length: the tram track."""
+    first = generator.uniform(0, 0.4) * length_mm
+    last = first + generator.uniform(0.3, 0.7) * length_mm
+    cover = generator.uniform(0.3, 0.9)
+    found = []
+    for wall in (-1, 1):
+        at = first
+        while at < min(last, length_mm):
+            length = random_length(generator, "vascular")
+            found.append(Plaque(float(at), wall, length))
+            at += length * generator.uniform(0.5, 1.5) / cover
+    return tuple(found)
+
+
 def _random_distribution(generator: Generator, kind: Morphology) -> Distribution:
     kinds: tuple[Distribution, ...] = ("grouped", "linear", "segmental", "regional", "diffuse")
     odds = {

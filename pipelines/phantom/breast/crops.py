@@ -11,13 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-from pipelines.phantom.breast.calcifications import Layout, particle, random_group, random_length
+from pipelines.phantom.breast.calcifications import Layout, particle, random_group, random_length, random_plaques
 from pipelines.phantom.breast.imaging import Medium, Receptor
 from pipelines.phantom.breast.mimics import add_mimics
 from pipelines.phantom.breast.presentation import Processing
 from pipelines.phantom.breast.scene import Scene, picture
-from pipelines.phantom.breast.texture import Field, Grain, Points, drawn, winding
-from pipelines.phantom.breast.tissue import Tissue, fibre_mm, tissue_parts
+from pipelines.phantom.breast.texture import Field, Grain, Points, draw, winding
+from pipelines.phantom.breast.tissue import Course, Tissue, fibre_mm, tissue_parts
 from pipelines.phantom.breast.truth import MadeGrain, MadeGroup, Mimic, Shape
 
 Generator = np.random.Generator
@@ -85,24 +85,25 @@ def make_crop(generator: Generator, side_px: int = 512, options: CropOptions = C
 
 def _ground(generator: Generator, side: int, receptor: Receptor, density: Density | None) -> tuple[Scene, Grain, float]:
     """The breast without calcifications, how its tissue runs, and its part of gland."""
-    draw, pitch = generator.uniform, receptor.pitch_mm
+    uniform, pitch = generator.uniform, receptor.pitch_mm
     shape = (side, side)
     category = density or DENSITIES[int(generator.choice(4, p=DENSITY_ODDS))]
     usual = float(np.clip(generator.normal({"A": 62, "B": 57, "C": 50, "D": 44}[category], 11), 22, 90))
-    grain = Grain(draw(-np.pi, np.pi), draw(1.0, 1.9))
+    grain = Grain(uniform(-np.pi, np.pi), uniform(1.0, 1.9))
     tissue = Tissue.random(generator, category)
     depth = _depth(generator, shape, pitch)
     thickness = np.full(shape, np.float32(usual)) if depth is None else _rolled_off(depth, usual)
-    cloud, fibre = tissue_parts(generator, shape, pitch, grain, tissue)
-    gland = cloud * thickness
-    fibres = fibre_mm(generator, shape, pitch, grain, tissue, fibre)
+    course = Course(shape, pitch, grain)
+    part, net = tissue_parts(generator, course, tissue)
+    gland = part * thickness
+    fibres = fibre_mm(generator, course, tissue, net)
     if depth is None:
         gland += fibres
     else:
-        gland *= np.clip(depth / draw(6, 16) - 0.25, 0.05, 1)  # fat lies under the skin
+        gland *= np.clip(depth / uniform(6, 16) - 0.25, 0.05, 1)  # fat lies under the skin
         fibres *= np.clip(depth / 4, 0, 1)
         gland += fibres
-        gland += _skin(depth, thickness, draw(1.2, 2.4))
+        gland += _skin(depth, thickness, uniform(1.2, 2.4))
     if generator.random() < 0.08:
         gland = _with_muscle(generator, gland, thickness, pitch)
     np.clip(gland, 0, thickness, out=gland)
@@ -159,28 +160,16 @@ def _lay_group(generator: Generator, scene: Scene, layout: Layout, grain: Grain)
     middle = _place(generator, scene)
     if middle is None:
         return
-    index = len(scene.groups)
-    scene.groups.append((index, layout))
-    from_side = bool(generator.random() < 0.5)
     cosine, sine = np.cos(grain.angle), np.sin(grain.angle)
-    for number, (offset, shape, length, angle) in enumerate(
-        zip(layout.offsets_mm, layout.shapes, layout.lengths_mm, layout.angles, strict=True)
-    ):
-        at = (
-            middle
-            + np.array([offset[0] * cosine - offset[1] * sine, offset[0] * sine + offset[1] * cosine]) / scene.pitch_mm
-        )
-        column, row = int(at[0]), int(at[1])
-        if not (0 <= column < scene.shape[1] and 0 <= row < scene.shape[0]) or scene.thickness[row, column] < 4:
-            continue
-        turned = None if angle is None else angle + grain.angle
-        scene.lay(particle(generator, shape, length, turned, from_side), (float(at[0]), float(at[1])), index, number)
+    along, across = layout.offsets_mm[:, 0], layout.offsets_mm[:, 1]
+    places = np.stack([along * cosine - across * sine, along * sine + across * cosine], -1) / scene.pitch_mm + middle
+    scene.lay_group(generator, layout, places, grain.angle, bool(generator.random() < 0.5))
 
 
 def _place(generator: Generator, scene: Scene, least_mm: float = 8.0) -> Points | None:
     for _ in range(12):
         at = (0.06 + 0.88 * generator.random(2)) * scene.shape[::-1]
-        if scene.thickness[int(at[1]), int(at[0])] >= least_mm:
+        if scene.holds(at, least_mm):
             return np.asarray(at)
     return None
 
@@ -211,41 +200,10 @@ def _lay_benign(generator: Generator, scene: Scene, grain: Grain) -> None:
 
 
 def _lay_artery(generator: Generator, scene: Scene, grain: Grain) -> None:
-    """An artery with plaques in both walls: the tram track."""
     size = scene.shape[0] * scene.pitch_mm
-    line = winding(generator, np.zeros(2), grain.angle + generator.normal(0, 0.5), size * 1.6, 0.1, 0.5, 6.0)
+    line = winding(generator, np.zeros(2), grain.angle + generator.normal(0, 0.5), size * 1.6, 0.04, 0.5, 6.0)
     line += generator.uniform(0.2, 0.8, 2) * size - line[len(line) // 2]
-    lay_artery(generator, scene, line / scene.pitch_mm, generator.uniform(0.5, 1.4))
-
-
-def lay_artery(generator: Generator, scene: Scene, line: Points, radius_mm: float) -> None:
-    """Draw an artery along a line (px, points at most a pixel apart) and lay plaques into its walls."""
-    chord = np.full(len(line), 2 * radius_mm * 0.8)
-    scene.gland += drawn([(line, chord)], scene.shape, radius_mm * 0.6 / scene.pitch_mm)
+    radius = generator.uniform(0.5, 1.4)
+    draw(scene.gland, [(line / scene.pitch_mm, np.full(len(line), 1.6 * radius))], radius * 0.6 / scene.pitch_mm)
     np.minimum(scene.gland, scene.thickness, out=scene.gland)
-    tangent = np.gradient(line, axis=0)
-    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
-    normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)
-    step_px = float(np.linalg.norm(line[1] - line[0]))
-    layout = Layout("vascular", "linear", False, np.zeros((0, 3)), (), (), ())
-    index = len(scene.groups)
-    scene.groups.append((index, layout))
-    reach = np.array([0.0, 0.0])
-    first = generator.uniform(0, 0.4) * len(line)
-    last = first + generator.uniform(0.3, 0.7) * len(line)
-    cover = generator.uniform(0.3, 0.9)
-    number = 0
-    for wall in (-1, 1):
-        at = first
-        while at < min(last, len(line) - 1):
-            length = random_length(generator, "vascular")
-            k = int(at)
-            reach = line[k] + normal[k] * wall * radius_mm / scene.pitch_mm * generator.uniform(0.8, 1.05)
-            column, row = int(reach[0]), int(reach[1])
-            inside = 0 <= column < scene.shape[1] and 0 <= row < scene.shape[0]
-            if inside and scene.thickness[row, column] >= 4:
-                angle = float(np.arctan2(tangent[k, 1], tangent[k, 0]))
-                made = particle(generator, "vascular", length, angle)
-                scene.lay(made, (float(reach[0]), float(reach[1])), index, number)
-                number += 1
-            at += max(1.0, length / scene.pitch_mm / step_px * generator.uniform(0.5, 1.5) / cover)
+    scene.lay_plaques(generator, line / scene.pitch_mm, radius, random_plaques(generator, size * 1.6))

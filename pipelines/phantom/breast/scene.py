@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from pipelines.phantom.breast.calcifications import Layout, Particle
-from pipelines.phantom.breast.imaging import Receptor, blurred, density_of, digitised, exposed, quantised
+from pipelines.phantom.breast.calcifications import Layout, Particle, Plaque, particle
+from pipelines.phantom.breast.imaging import BORDER, Receptor, blurred, density_of, digitised, exposed, quantised
 from pipelines.phantom.breast.physics import Beam
 from pipelines.phantom.breast.presentation import Processing, curved, enhanced, evened
 from pipelines.phantom.breast.texture import Field, Points
@@ -71,6 +71,48 @@ class Scene:
         self.apatite[box] += thickness
         self.laid.append(_Laid(particle, center, group, number, box, thickness))
         return True
+
+    def lay_group(  # noqa: PLR0917  what, where, how it lies
+        self, generator: Generator, layout: Layout, places: Points, turn: float, from_side: bool, number: int = 0
+    ) -> None:
+        """Lay a group's particles at places `[particle, (column, row)]`; `turn` is the direction to the nipple.
+
+        Those outside of the breast are left out. The particles are numbered from `number` on.
+        """
+        index = len(self.groups)
+        self.groups.append((number, layout))
+        for k, (place, shape, length, angle) in enumerate(
+            zip(places, layout.shapes, layout.lengths_mm, layout.angles, strict=True)
+        ):
+            turned = None if angle is None else angle + turn
+            made = particle(generator, shape, length, turned, from_side)
+            if self.holds(place):
+                self.lay(made, (float(place[0]), float(place[1])), index, number + k)
+
+    def lay_plaques(
+        self, generator: Generator, line: Points, radius_mm: float, plaques: Sequence[Plaque], number: int = 0
+    ) -> None:
+        """Lay plaques into the walls of an artery that runs along a line (px, points at most a pixel apart)."""
+        index = len(self.groups)
+        self.groups.append((number, Layout("vascular", "linear", False, np.zeros((0, 3)), (), (), ())))
+        tangent = np.gradient(line, axis=0)
+        tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
+        way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]) * self.pitch_mm
+        for n, plaque in enumerate(plaques):
+            k = min(int(np.searchsorted(way, plaque.along_mm)), len(line) - 1)
+            normal = np.array([-tangent[k, 1], tangent[k, 0]])
+            out = radius_mm / self.pitch_mm * generator.uniform(0.8, 1.05)
+            place = line[k] + normal * plaque.wall * out
+            angle = float(np.arctan2(tangent[k, 1], tangent[k, 0]))
+            made = particle(generator, "vascular", plaque.length_mm, angle)
+            if self.holds(place):
+                self.lay(made, (float(place[0]), float(place[1])), index, number + n)
+
+    def holds(self, place: Points, least_mm: float = 4.0) -> bool:
+        """Whether a place (column, row) is on the image and within the breast, where that is so thick."""
+        column, row = int(np.floor(place[0])), int(np.floor(place[1]))
+        inside = 0 <= column < self.shape[1] and 0 <= row < self.shape[0]
+        return bool(inside and self.thickness[row, column] >= least_mm)
 
     def mark(self) -> Field:
         """The canvas of marks on film or detector."""
@@ -173,16 +215,8 @@ def _haze(primary: Field) -> Field:
 def _truths(
     scene: Scene, receptor: Receptor, beam: Beam, primary: Field, scattered: Field
 ) -> tuple[tuple[MadeGrain, ...], tuple[MadeGroup, ...]]:
-    if not scene.laid:
-        return (), ()
-    lost = scene.apatite * np.float32(-beam.apatite)
-    np.expm1(lost, out=lost)
-    lost *= primary
-    contrast = blurred(receptor, lost)
-    contrast /= primary + scattered
-    np.negative(contrast, out=contrast)
-    grains = tuple(_grain(scene, receptor, laid, contrast, primary + scattered) for laid in scene.laid)
-    groups = tuple(_group(scene, index, grains) for index in range(len(scene.groups)))
+    grains = [_grain(scene, receptor, laid, beam, (primary, scattered)) for laid in scene.laid]
+    groups = [_group(scene, index, grains) for index in range(len(scene.groups))]
     kept = {index: k for k, index in enumerate(i for i, group in enumerate(groups) if group is not None)}
     return (
         tuple(_renamed(grain, kept) for grain in grains),
@@ -194,14 +228,18 @@ def _renamed(grain: MadeGrain, kept: dict[int, int]) -> MadeGrain:
     return replace(grain, group=kept.get(grain.group)) if grain.group is not None else grain
 
 
-def _grain(scene: Scene, receptor: Receptor, laid: _Laid, contrast: Field, exposure: Field) -> MadeGrain:
-    rows, columns = laid.box
-    wide = (
-        slice(max(0, rows.start - 1), min(scene.shape[0], rows.stop + 1)),
-        slice(max(0, columns.start - 1), min(scene.shape[1], columns.stop + 1)),
+def _grain(scene: Scene, receptor: Receptor, laid: _Laid, beam: Beam, light: tuple[Field, Field]) -> MadeGrain:
+    """What is seen of a grain: the image about it with all apatite there, against the same without."""
+    rows, columns = (
+        slice(max(0, span.start - BORDER), min(side, span.stop + BORDER))
+        for span, side in zip(laid.box, scene.shape, strict=True)
     )
-    seen = contrast[wide]
-    noise = receptor.relative_noise(float(exposure[wide].mean()))
+    primary, scattered = (part[rows, columns] for part in light)
+    own = np.zeros_like(primary)
+    top, left = laid.box[0].start - rows.start, laid.box[1].start - columns.start
+    own[top : top + laid.thickness.shape[0], left : left + laid.thickness.shape[1]] = laid.thickness
+    seen = blurred(receptor, primary * -np.expm1(own * np.float32(-beam.apatite))) / (primary + scattered)
+    noise = receptor.relative_noise(float((primary + scattered).mean()))
     deepest = float(np.clip(seen, 0, 0.999).max())
     column, row = laid.center
     return MadeGrain(

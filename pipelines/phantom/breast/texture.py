@@ -160,21 +160,36 @@ def windings(  # noqa: PLR0917  where from, where to, how
     return [way[:count] for way, count in zip(ways, counts, strict=True)]
 
 
-def drawn(lines: Sequence[tuple[Points, Points]], shape: tuple[int, int], sigma_px: float) -> Field:
-    """Lines `([point, (column, row)] in px, amounts per point)` as bands of Gaussian profile.
+def draw(canvas: Field, lines: Sequence[tuple[Points, Points]], sigma_px: float) -> None:
+    """Add lines `([point, (column, row)] in px, amounts per point)` to a canvas as bands of Gaussian profile.
 
-    Points should lie at most a pixel apart. An amount is what the band's middle holds; bands narrower than a pixel are
+    Points should lie at most a pixel apart. An amount is what the band's middle gets; bands narrower than a pixel are
     as wide as one and hold so much less.
     """
-    canvas = np.zeros(shape, np.float32)
     if not lines:
-        return canvas
+        return
     points = np.concatenate([line for line, _ in lines])
     amounts = np.concatenate([amount * _gap(line) for line, amount in lines])
-    splat(canvas, points, amounts)
-    band_of: Field = ndimage.gaussian_filter(canvas, max(sigma_px, 0.5), truncate=3)
-    band_of *= np.float32(sigma_px * np.sqrt(2 * np.pi))
-    return band_of
+    reach = int(4 * sigma_px) + 3
+    box, corner = _box_about(points, reach, canvas.shape)
+    if box is None:
+        return
+    part = np.zeros(canvas[box].shape, np.float32)
+    splat(part, points - corner, amounts)
+    bands = ndimage.gaussian_filter(part, max(sigma_px, 0.5), truncate=3)
+    bands *= np.float32(sigma_px * np.sqrt(2 * np.pi))
+    canvas[box] += bands
+
+
+def _box_about(
+    points: Points, reach: int, shape: tuple[int, ...]
+) -> tuple[tuple[slice, slice] | None, tuple[int, int]]:
+    """The part of an image about points, and its corner (column, row)."""
+    low = np.maximum(np.floor(points.min(axis=0)).astype(int) - reach, 0)
+    high = np.minimum(np.ceil(points.max(axis=0)).astype(int) + reach + 1, shape[::-1])
+    if (low >= high).any():
+        return None, (0, 0)
+    return (slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))), (int(low[0]), int(low[1]))
 
 
 def _gap(line: Points) -> float:
