@@ -217,13 +217,19 @@ class Route(Table):
     """By DICOM keyword; all must hold."""
 
 
+def _probe_or_kinds(value: Any) -> Any:
+    if value != "probe" and not isinstance(value, list | tuple):
+        raise ValueError('it is "probe" or a list of kinds, such as ["measurement_report", "summary_image"]')
+    return value
+
+
 class Destination(Table):
     """Where results are sent to. Each kind, a file of `deliver/destinations`, adds the keys that it needs."""
 
     kind: str = "dimse"
     confirm: Literal["find", "none"] = "find"
     """Whether each object is looked for, with C-FIND at a PACS, after it was stored."""
-    accepts: Literal["probe"] | tuple[str, ...] = "probe"
+    accepts: Annotated[Literal["probe"] | tuple[str, ...], BeforeValidator(_probe_or_kinds)] = "probe"
     """Kinds of object that are sent to it. With "probe" it is offered all of them, and what it does not accept when the
     association is negotiated is not sent; a list names kinds. Of what is not sent, `deliveries` tells why."""
     timeout_s: Seconds = 30.0

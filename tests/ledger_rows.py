@@ -139,9 +139,14 @@ class Rows:
             return int(connection.execute(added.returning(results.c.result_id)).scalar_one())
 
     def add_deliveries(
-        self, result_id: int, made: Sequence[Dataset], destinations: Sequence[str], at: datetime
+        self,
+        result_id: int,
+        made: Sequence[Dataset],
+        destinations: Sequence[str],
+        at: datetime,
+        kinds: Sequence[str] = (),
     ) -> None:
-        for one in made:
+        for number, one in enumerate(made):
             content = encoded(one)
             digest = hashlib.sha256(content).hexdigest()
             file = self.spool.write("objects", digest, [content])
@@ -150,7 +155,7 @@ class Rows:
                     insert(objects)
                     .values(
                         result_id=result_id,
-                        kind=f"kind{one.SeriesNumber}",
+                        kind=kinds[number] if kinds else f"kind{one.SeriesNumber}",
                         sop_class_uid=one.SOPClassUID,
                         sop_instance_uid=one.SOPInstanceUID,
                         series_instance_uid=one.SeriesInstanceUID,

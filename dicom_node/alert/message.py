@@ -9,11 +9,12 @@ from typing import Any
 
 from dicom_node.alert.catalogue import Message
 from dicom_node.alert.policy import lung_rads_of
+from pipelines import codes
 
 STATUS_WORDS = {"finding": "finding", "unsure": "not sure", "not_read": "not read"}
 DISCLAIMER = "For research use, not a medical device. Look at the images."
 _MEASURES = {"volume_ml": "mL", "long_axis_mm": "mm long", "short_axis_mm": "mm short"}
-_SUGGESTED = "Lung-RADS {} suggested"
+_BI_RADS = {code.meaning: code.meaning.split()[0] for code in codes.BI_RADS_ORDER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,9 @@ class Told:
 def compose(told: Told) -> Message:
     """The alert of one result."""
     answer = STATUS_WORDS[told.status] + ("" if told.score is None else f", {told.score:.0%}".replace("%", " %"))
-    category = lung_rads_of(told.outcome)
-    if category is not None:
-        answer += f", {_SUGGESTED.format(category)}"
+    suggested = _suggested(told.outcome)
+    if suggested is not None:
+        answer += f", {suggested}"
     impression = told.outcome.get("impression")
     reason = told.outcome.get("reason") or {}
     lines = [
@@ -61,8 +62,8 @@ def compose(told: Told) -> Message:
         DISCLAIMER,
     ]
     title = f"{told.priority.upper()} {told.pipeline}: {answer}"
-    # A nodule is told within days, whatever its category: nobody's phone need ring for it.
-    is_urgent = told.status == "finding" and category is None
+    # What has a category is told within days, whichever it is: nobody's phone need ring for it.
+    is_urgent = told.status == "finding" and suggested is None
     return Message(title, "\n".join(lines), "urgent" if is_urgent else "attention")
 
 
@@ -73,15 +74,27 @@ def compose_test(rule: str, ae_title: str, at: datetime) -> Message:
 
 
 def in_a_line(finding: Mapping[str, Any]) -> str:
-    """A finding of a result's JSON: label, side, what was measured, and the category suggested for it."""
-    category = lung_rads_of({"findings": [finding]})
+    """A finding of a result's JSON: label, view or side, what was measured, and the category suggested for it."""
+    suggested = _suggested({"findings": [finding]})
+    place = finding.get("view") or finding.get("side")
     parts: Sequence[str] = [
         str(finding["label"]),
-        *([str(finding["side"])] if finding.get("side") else []),
+        *([str(place)] if place else []),
+        *([f"{finding['count']:.0f} calcifications"] if finding.get("count") is not None else []),
         *(f"{_rounded(finding[key])} {unit}" for key, unit in _MEASURES.items() if finding.get(key) is not None),
-        *([] if category is None else [_SUGGESTED.format(category)]),
+        *([] if suggested is None else [suggested]),
     ]
     return ", ".join(parts)
+
+
+def _suggested(outcome: Mapping[str, Any]) -> str | None:
+    """The category that is suggested for a result, in words: of its findings' the one that asks for the most."""
+    category = lung_rads_of(outcome)
+    if category is not None:
+        return f"Lung-RADS {category} suggested"
+    given = {finding.get("attributes", {}).get(codes.BI_RADS.meaning) for finding in outcome.get("findings", ())}
+    assessed = [short for meaning, short in _BI_RADS.items() if meaning in given]
+    return f"BI-RADS {assessed[-1]} suggested" if assessed else None
 
 
 def _rounded(value: float) -> str:
@@ -91,7 +104,8 @@ def _rounded(value: float) -> str:
 
 def _finding(finding: Mapping[str, Any], key_slices: Mapping[str, int]) -> str:
     uid = str(finding.get("key_instance_uid"))
-    return in_a_line(finding) + (f", slice {key_slices[uid]}" if uid in key_slices else "")
+    is_on_slice = uid in key_slices and not finding.get("view")
+    return in_a_line(finding) + (f", slice {key_slices[uid]}" if is_on_slice else "")
 
 
 def _patient(patient: Patient) -> str:

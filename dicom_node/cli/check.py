@@ -23,6 +23,7 @@ from dicom_node.spool import Spool
 from models import registry, runtime
 from pipelines.catalogue import catalogue
 from pipelines.reasons import TriageError
+from reporting.catalogue import objects
 
 Verdict = Literal["ok", "warning", "failed"]
 
@@ -117,6 +118,10 @@ def _destinations(settings: Settings) -> Iterator[Line]:
     if not settings.destinations:
         yield Line("destinations", "warning", "there are none", "Add a [destinations.NAME] table to service.toml.")
     for name, destination in settings.destinations.items():
+        listed = () if destination.accepts == "probe" else destination.accepts
+        for kind in [kind for kind in listed if kind not in objects()]:
+            detail = f"`accepts` lists {kind}, which is no kind of object"
+            yield Line(f"destination {name}", "warning", detail, f"Choose of: {', '.join(objects())}.")
         try:
             yield Line(f"destination {name}", "ok", check_destination(name, destination, settings.node.ae_title))
         except TriageError as error:

@@ -73,9 +73,14 @@ OPTIONAL = ("mammography_cad_report", "presentation_state", "segmentation")
 Accepts = Literal["probe"] | tuple[str, ...]
 
 
+def is_offered(accepts: Accepts, kind: str) -> bool:
+    """Whether objects of this kind are offered to a destination at all."""
+    return accepts == "probe" or kind in accepts
+
+
 def not_asked_for(destination: str, accepts: Accepts, kind: str) -> Reason | None:
     """Why an object of this kind is not even offered to a destination, or None."""
-    if accepts == "probe" or kind in accepts:
+    if is_offered(accepts, kind):
         return None
     return Reason("deliver.kind_not_listed", {"destination": destination, "kind": kind})
 

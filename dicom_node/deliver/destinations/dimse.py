@@ -17,10 +17,11 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
 from dicom_node.deliver.catalogue import Answer, Parcel, Presence, Session, UnreachableError
-from dicom_node.deliver.policy import judge
+from dicom_node.deliver.policy import is_offered, judge
 from dicom_node.reactor import stand_still_while_asking
 from dicom_node.settings import AeTitle, Destination, Port
 from pipelines.reasons import Reason
+from reporting.catalogue import objects
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a file given by its path goes out as it is
 
@@ -59,13 +60,18 @@ class Dimse:
 
     def check(self, name: str, settings: DimseSettings, ae_title: str) -> str:
         contexts = [] if settings.confirm == "none" else [build_context(StudyRootQueryRetrieveInformationModelFind)]
-        with _association(name, settings, ae_title, contexts) as association:
+        offered = {kind: one.sop_class_uid for kind, one in objects().items() if is_offered(settings.accepts, kind)}
+        storage = [build_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]) for uid in offered.values()]
+        with _association(name, settings, ae_title, [*contexts, *storage]) as association:
             answer = association.send_c_echo()
             if "Status" not in answer:
                 raise _unreachable(name, "it does not answer a C-ECHO")
             words = f"{settings.ae_title} at {settings.host}:{settings.port} answers a C-ECHO"
             if answer.Status != 0:
                 words += f" with status {answer.Status:04X}"
+            missing = [kind for kind, uid in offered.items() if not _accepted(association, uid)]
+            if missing:
+                words += f"; it does not take {', '.join(missing)}"
             if contexts and not _accepted(association, StudyRootQueryRetrieveInformationModelFind):
                 words += "; it takes no queries, so that results stay `stored`, never `confirmed`"
             return words

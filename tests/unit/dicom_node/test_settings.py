@@ -61,6 +61,7 @@ device = "cpu"
 [destinations.pacs]
 ae_titel = "P"
 port = "abc"
+accepts = "everything"
 [destinations.other]
 kind = "dimsy"
 [reciev]
@@ -78,6 +79,7 @@ kind = "dimsy"
         "destinations.pacs.ae_title": "must be given",
         "destinations.pacs.host": "must be given",
         "destinations.pacs.port": "abc",
+        "destinations.pacs.accepts": 'it is "probe" or a list of kinds',
         "destinations.other": "did you mean dimse?",
         "reciev": "did you mean receive?",
     }

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from dicom_node.alert.message import DISCLAIMER, Patient, Told, compose, compose_test
+from pipelines import codes
 from tests.ledger_rows import FINDING, KEY_INSTANCE
 
 TOLD = Told(
@@ -51,6 +52,25 @@ def test_nodules_are_told_with_their_number_and_category_and_ring_no_phone() -> 
     lines = message.text.splitlines()
     assert impression in lines
     assert "- Nodule, right, 0.51 mL, 12.3 mm long, 9.1 mm short, Lung-RADS 4B suggested" in lines
+
+
+def test_calcifications_are_told_with_their_view_and_category_and_ring_no_phone() -> None:
+    cluster = {
+        "label": "Calcification Cluster",
+        "side": "right",
+        "view": "R CC",
+        "count": 12,
+        "long_axis_mm": 8.4,
+        "short_axis_mm": 5.0,
+        "key_instance_uid": KEY_INSTANCE,
+        "attributes": {"Assessment Category": "4B - Intermediate suspicion"},
+    }
+    benign = cluster | {"view": "L CC", "attributes": {"Assessment Category": codes.BI_RADS_2.meaning}}
+    message = compose(replace(TOLD, pipeline="calcification", outcome={"findings": [benign, cluster]}))
+    assert message.title == "STAT calcification: finding, 93 %, BI-RADS 4B suggested"
+    assert message.urgency == "attention"
+    told = "Calcification Cluster, R CC, 12 calcifications, 8.4 mm long, 5.0 mm short, BI-RADS 4B suggested"
+    assert f"- {told}" in message.text.splitlines()
 
 
 def test_what_is_not_known_is_left_out() -> None:

@@ -39,11 +39,13 @@ def verified_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_a_node_that_is_well(node: Node, verified_models: Path) -> None:
+    node.add('[routes.head]\npipeline = "hemorrhage"\nwhen = { Modality = "CT" }')
+    node.add('[routes.other]\npipeline = "never_made"\nwhen = { Modality = "US" }')
     lines = lines_of(node, 0)
     assert lines.keys() >= {"configuration", "ledger", "disk", "port", "destinations", "alerts", "model made", "device"}
     assert {line["verdict"] for line in lines.values()} == {"ok", "warning"}
     assert {subject for subject, line in lines.items() if line["verdict"] == "warning"} == {
-        "destinations", "alerts", "route mammography",
+        "destinations", "alerts", "route other",
     }  # fmt: skip
     assert "✓ configuration" in told(node.run("check")).stdout
 
@@ -73,6 +75,16 @@ def test_an_unreachable_pacs(node: Node, verified_models: Path) -> None:
     node.add(f'[destinations.pacs]\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {free_port()}\ntimeout_s = 2')
     line = lines_of(node, 1)["destination pacs"]
     assert line["verdict"] == "failed" and "nothing listens" in line["detail"] and line["remedy"]
+
+
+def test_a_kind_of_object_that_does_not_exist(node: Node, verified_models: Path) -> None:
+    node.add(
+        f'[destinations.pacs]\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {free_port()}\ntimeout_s = 2\n'
+        'accepts = ["segmentation", "measurement_raport"]'
+    )
+    said = json.loads(told(node.run("check", "--json"), 1).stdout)
+    [line] = [one for one in said if one["subject"] == "destination pacs" and one["verdict"] == "warning"]
+    assert "measurement_raport" in line["detail"] and "measurement_report" in line["remedy"]
 
 
 def test_an_alert_channel_that_cannot_be_used(node: Node, verified_models: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.uid import BreastTomosynthesisImageStorage, SecondaryCaptureImageStorage
 
 from pipelines.catalogue import catalogue
 from pipelines.phantom.head.study import PhantomOptions, make_study
@@ -17,6 +18,7 @@ from tests.dummy_room import dummy_pipeline
 from tests.unit.db.queued import slices
 from tests.unit.dicom_node.cli.conftest import Node, invoke, told
 from tests.unit.dicom_node.made import encoded, header
+from tests.unit.dicom_node.mammograms import four_views, view, with_pixels
 
 ENTRY = {
     "series_instance_uid", "pipeline", "status", "score", "reason", "warnings", "findings", "model", "seconds",
@@ -89,6 +91,55 @@ def test_triage_follows_its_schema(dummy: Node, study: Path, tmp_path: Path) -> 
     assert (not_read["status"], not_read["reason"]["code"]) == ("not_read", "pipeline.not_configured")
     assert {Path(one["path"]).name for one in said["files"]} == {"note.txt", "half.dcm"}
     assert all(one["reason"]["text"] and one["reason"]["remedy"] for one in said["files"])
+
+
+@pytest.fixture
+def breasts(node: Node, tmp_path: Path) -> Iterator[Path]:
+    """Two mammography studies, of four views and of two, one of them without a side, and a tomosynthesis."""
+    with dummy_pipeline():
+        node.add('[routes.breast]\npipeline = "dummy_study"\nwhen = { Modality = "MG" }')
+        node.add('[pipelines.dummy_study]\nanswer = "finding"')
+        tomosynthesis = view(5, "R CC", SOPClassUID=BreastTomosynthesisImageStorage)
+        two = [view(1, "R CC", study=2), view(2, "L CC", study=2, ImageLaterality=None)]
+        yield write(tmp_path / "breasts", [with_pixels(one) for one in (*four_views(), tomosynthesis, *two)])
+
+
+def test_triage_gives_a_mammography_study_one_entry(node: Node, breasts: Path, tmp_path: Path) -> None:
+    said = document(node, "triage", breasts, "--out", tmp_path / "out", code=1)
+    four, tomosynthesis, two = said["series"]
+    assert (four["status"], four["pipeline"], four["study_instance_uid"]) == ("finding", "dummy_study", "2.25.1")
+    assert four["series_instance_uid"] == "2.25.1.1"
+    assert four["series_instance_uids"] == [f"2.25.1.{number}" for number in range(1, 5)]
+    [finding] = four["findings"]
+    assert (finding["view"], finding["center_px"], finding["count"]) == ("R CC", [20.0, 20.0], 3)
+    assert {Path(one["path"]).is_file() for one in four["objects"]} == {True}
+    assert (tomosynthesis["status"], tomosynthesis["reason"]["code"]) == ("not_read", "selection.tomosynthesis")
+    assert (two["status"], two["series_instance_uids"]) == ("finding", ["2.25.2.1", "2.25.2.2"])
+    [refused] = two["refused"]
+    assert (refused["sop_instance_uid"], refused["reason"]["code"]) == ("2.25.2.2.1", "input.missing_attribute")
+    words = told(node.run("triage", breasts), 1).stdout
+    assert "R CC and 3 more series of the study" in words
+    assert "Not read: image 2.25.2.2.1" in words
+
+
+def test_triage_reads_a_study_together_with_the_pipeline_that_is_asked_for(dummy: Node, tmp_path: Path) -> None:
+    capture = view(5, "R CC", SOPClassUID=SecondaryCaptureImageStorage)
+    folder = write(tmp_path / "breasts", [with_pixels(one) for one in (*four_views(Modality="OT"), capture)])
+    four, other = document(dummy, "triage", folder, "--pipeline", "dummy_study")["series"]
+    assert (four["status"], len(four["series_instance_uids"])) == ("clean", 4)
+    assert (other["status"], other["reason"]["code"]) == ("ignored", "selection.secondary_capture")
+
+
+def test_route_explains_what_is_read_together(node: Node, breasts: Path) -> None:
+    said = document(node, "route", breasts)
+    series = {one["series_instance_uid"]: one for each in said["studies"] for one in each["series"]}
+    assert series["2.25.1.1"]["together_with"] == [f"2.25.1.{number}" for number in (2, 3, 4)]
+    assert (series["2.25.1.1"]["waits"], series["2.25.2.1"]["waits"]) == (False, True)
+    assert (series["2.25.1.5"]["action"], series["2.25.1.5"]["together_with"]) == ("not_read", [])
+    words = told(node.run("route", breasts)).stdout
+    assert "together with 3 more series, as one study" in words
+    assert "read when nothing more came for 120 s" in words
+    assert "not read. It is breast tomosynthesis" in words
 
 
 def test_triage_gives_the_same_objects_twice(dummy: Node, study: Path, tmp_path: Path) -> None:

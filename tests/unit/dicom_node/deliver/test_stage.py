@@ -171,6 +171,93 @@ def test_a_class_that_is_not_taken_is_told_as_such(rows: Rows, clock: MovableClo
     assert one.reason is not None and one.reason["code"] == "deliver.class_not_accepted"
 
 
+KINDS = (
+    "mammography_cad_report",
+    "measurement_report",
+    "presentation_state",
+    "segmentation",
+    "summary_image",
+)
+OPTIONAL = {"mammography_cad_report", "presentation_state", "segmentation"}
+
+
+def one_of_each_kind(rows: Rows, clock: MovableClock) -> dict[str, str]:
+    """The SOP Instance UID by the kind of object."""
+    made = [made_object(number) for number in range(1, len(KINDS) + 1)]
+    rows.add_deliveries(rows.add_result(at=clock()), made, ["pacs"], clock(), KINDS)
+    return {kind: str(one.SOPInstanceUID) for kind, one in zip(KINDS, made, strict=True)}
+
+
+def states(rows: Rows) -> dict[str, tuple[str, str | None]]:
+    """State and code of the reason by kind."""
+    return {one.kind: (one.state, str(one.reason["code"]) if one.reason else None) for one in all_of(rows)}
+
+
+def test_whoever_is_probed_gets_every_kind_that_it_takes(rows: Rows, clock: MovableClock, pacs: MadePacs) -> None:
+    one_of_each_kind(rows, clock)
+    work_off(stage_of(rows, clock), clock)
+    assert states(rows) == dict.fromkeys(KINDS, ("confirmed", None))
+
+
+def test_whoever_is_probed_does_without_optional_kinds_but_not_without_a_report(
+    rows: Rows, clock: MovableClock, pacs: MadePacs
+) -> None:
+    for uid in one_of_each_kind(rows, clock).values():
+        pacs.answers[uid] = [Answer("declined", None, "no presentation context")]
+    stage = stage_of(rows, clock)
+    work_off(stage, clock)
+    assert states(rows) == {
+        kind: ("not_sent", "deliver.kind_not_taken") if kind in OPTIONAL else ("refused", "deliver.class_not_accepted")
+        for kind in KINDS
+    }
+    assert stage.next_due(clock()) is None
+    assert sorted(told(rows)) == ["delivery.not_sent"] * 3 + ["delivery.refused"] * 2
+
+
+def test_only_the_kinds_that_are_listed_are_offered(rows: Rows, clock: MovableClock, pacs: MadePacs) -> None:
+    uids = one_of_each_kind(rows, clock)
+    wanted = ("measurement_report", "mammography_cad_report")
+    work_off(stage_of(rows, clock, accepts=wanted), clock)
+    assert set(pacs.stores) == {uids[kind] for kind in wanted}
+    assert states(rows) == {
+        kind: ("confirmed", None) if kind in wanted else ("not_sent", "deliver.kind_not_listed") for kind in KINDS
+    }
+    assert told(rows).count("delivery.not_sent") == 3
+    assert all("accepts" in one.comment for one in all_of(rows) if one.state == "not_sent")
+
+
+def test_whoever_is_said_to_take_a_kind_and_does_not_is_a_failure(
+    rows: Rows, clock: MovableClock, pacs: MadePacs
+) -> None:
+    uid = one_of_each_kind(rows, clock)["mammography_cad_report"]
+    pacs.answers[uid] = [Answer("declined", None, "no presentation context")]
+    work_off(stage_of(rows, clock, accepts=KINDS), clock)
+    assert states(rows)["mammography_cad_report"] == ("refused", "deliver.class_not_accepted")
+
+
+def test_a_dead_destination_is_not_called_for_what_it_does_without(
+    rows: Rows, clock: MovableClock, pacs: MadePacs
+) -> None:
+    one_of_each_kind(rows, clock)
+    pacs.down = True
+    work_off(stage_of(rows, clock, accepts=()), clock)
+    assert {state for state, _ in states(rows).values()} == {"not_sent"}
+    assert pacs.connections == 0
+
+
+def test_what_was_not_sent_is_sent_when_it_is_asked_for_after_all(
+    rows: Rows, clock: MovableClock, pacs: MadePacs
+) -> None:
+    uid = one_of_each_kind(rows, clock)["segmentation"]
+    pacs.answers[uid] = [Answer("declined", None, "no presentation context")]
+    stage = stage_of(rows, clock)
+    work_off(stage, clock)
+    [left] = [one for one in all_of(rows) if one.state == "not_sent"]
+    verbs.retry(rows.ledger, left.delivery_id, clock())
+    work_off(stage, clock)
+    assert states(rows)["segmentation"] == ("confirmed", None)
+
+
 def test_short_resources_are_waited_for(rows: Rows, clock: MovableClock, pacs: MadePacs) -> None:
     uid = one_object(rows, clock)
     pacs.answers[uid] = [Answer("busy", 0xA700, "disk full"), Answer("busy", 0xA700, "disk full")]
