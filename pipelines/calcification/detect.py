@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from pipelines.calcification.look import padded_side, resized, shown, working_size
+from pipelines.calcification.look import BLOCK, padded_side, resized, shown, working_size
 from pipelines.geometry import Floats
 from pipelines.mammogram import Mammogram
 from pipelines.networks import UNET, build_unet, placed, weights_of
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-CORE, OVERLAP = 704, 32
-"""Pixels of a tile's side that are kept, and by how much it reaches beyond them."""
+CORE, OVERLAP = 704, 48
+"""Pixels of a tile's side that are kept, and by how much at least it reaches beyond them."""
+SAME = 2.5
+"""Places nearer to each other than this, in pixels, are one: rounded numbers make several summits of a flat one."""
 LEAST_ODDS = -3.0
 """Log odds from which a peak is a place."""
 
@@ -85,7 +88,8 @@ class Detector:
             if wanted[tile.part_of(wanted.shape, (rows, columns))].any()
         ]
         center, grain, group = (np.concatenate(part) for part in zip(*found, strict=True)) if found else _NOTHING
-        return Places((center + 0.5) * step, grain, group)
+        kept = apart(center, grain)
+        return Places((center[kept] + 0.5) * step, grain[kept], group[kept])
 
     def _tile(self, picture: Tensor, tile: Tile) -> tuple[Floats, Floats, Floats]:
         """Peaks in the kept part of one tile: (column, row) of working pixels, and both log odds."""
@@ -108,6 +112,19 @@ class Detector:
         return place[inside, ::-1].astype(np.float64), odds[0][inside], odds[1][inside]
 
 
+def apart(places: Floats, odds: Floats) -> NDArray[np.intp]:
+    """Which of places `[n, 2]` stay when each takes those within `SAME` of it that are no likelier; likeliest first."""
+    order = np.argsort(-odds, kind="stable")
+    if not len(order):
+        return order
+    near = cKDTree(places[order]).query_ball_point(places[order], SAME)
+    is_kept = np.ones(len(order), np.bool_)
+    for rank, others in enumerate(near):
+        if is_kept[rank]:
+            is_kept[[other for other in others if other > rank]] = False
+    return order[is_kept]
+
+
 _NOTHING = (np.zeros((0, 2)), np.zeros(0), np.zeros(0))
 
 
@@ -128,7 +145,9 @@ class Tile:
 
 
 def tiles(size: tuple[int, int]) -> Iterator[Tile]:
-    """Tiles that cover a picture of so many rows and columns, each pixel kept once."""
+    """Tiles that cover a picture of so many rows and columns, each pixel kept once; what is usual about a place is
+    taken in the same blocks in all of them.
+    """
     bounds = []
     for side in size:
         count = -(-side // CORE)
@@ -137,7 +156,7 @@ def tiles(size: tuple[int, int]) -> Iterator[Tile]:
     for rows in bounds[0]:
         for columns in bounds[1]:
             seen = [
-                (max(0, first - OVERLAP), min(side, last + OVERLAP))
+                (max(0, (first - OVERLAP) // BLOCK * BLOCK), min(side, last + OVERLAP))
                 for (first, last), side in zip((rows, columns), size, strict=True)
             ]
             yield Tile((rows, columns), (seen[0], seen[1]))

@@ -18,7 +18,7 @@ SAME_SIZE = 0.03
 """Pixels that differ by no more than this part from it are left as they are."""
 INPUTS = 2
 MULTIPLE = 32
-_BLOCK = 16
+BLOCK = 16
 _BLOCKS_ABOUT = 5
 _BRIGHTEST = 3.0
 _FLOOR = 0.002
@@ -58,11 +58,11 @@ def shown(pixels: Tensor) -> Tensor:
         return functional.interpolate(coarse, size, mode="bilinear")
 
     def usual(values: Tensor) -> Tensor:
-        blocks = functional.avg_pool2d(values, _BLOCK)
+        blocks = functional.avg_pool2d(values, BLOCK)
         reach = _BLOCKS_ABOUT // 2
         return widened(functional.avg_pool2d(blocks, _BLOCKS_ABOUT, 1, reach, count_include_pad=False))
 
-    about = widened(functional.avg_pool2d(pixels, _BLOCK))
+    about = widened(functional.avg_pool2d(pixels, BLOCK))
     over = pixels - about
     departure = over.abs()
     departure = usual(torch.minimum(departure, _BRIGHTEST * usual(departure)))
