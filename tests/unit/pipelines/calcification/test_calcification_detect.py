@@ -19,7 +19,8 @@ class PointsAt(torch.nn.Module):
     """Says 4 where its picture is brightest over its surroundings, and that all is a group."""
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
-        smooth = torch.nn.functional.avg_pool2d(given[:, :1], 9, 1, 4)
+        bell = torch.exp(-(torch.arange(-8.0, 9.0) ** 2) / 18)
+        smooth = torch.nn.functional.conv2d(given[:, :1], (bell[:, None] * bell)[None, None] / 57, padding=8)
         odds = torch.where(smooth > 0.3, smooth + 2, -9.0)
         return torch.cat([odds, torch.ones_like(odds)], dim=1)
 
