@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from pipelines import codes
 from pipelines.calcification import assess
+from pipelines.calcification.breast import Breast
 from pipelines.calcification.correspond import Marked, correspond, is_bilateral
 from pipelines.calcification.describe import describe, finding_of
 from pipelines.calcification.group import Group
-from pipelines.calcification.place import BreastMap, frame_of
+from pipelines.calcification.place import frame_of
 from pipelines.codes import Code
 from pipelines.findings import Finding
 from pipelines.mammogram import Laterality, Mammogram
@@ -34,7 +35,7 @@ class Conclusion:
 
 
 def conclude(
-    views: Sequence[tuple[Mammogram, BreastMap, Sequence[Group]]], *, least: float, model_sha256: str
+    views: Sequence[tuple[Mammogram, Breast, Sequence[Group]]], *, least: float, model_sha256: str
 ) -> Conclusion:
     """Describe the groups of each view, find them again on the other, and assess them.
 

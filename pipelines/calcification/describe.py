@@ -19,10 +19,11 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist, squareform
 
 from pipelines import codes
+from pipelines.calcification.breast import Breast
 from pipelines.calcification.grains import Grains
 from pipelines.calcification.group import Group
 from pipelines.calcification.layout import Layout
-from pipelines.calcification.place import BreastMap, Frame, below_skin_mm, half_of, spacing
+from pipelines.calcification.place import Frame, half_of, spacing
 from pipelines.codes import Code
 from pipelines.findings import Finding, Measurement, Outline
 from pipelines.geometry import Floats
@@ -31,6 +32,8 @@ from pipelines.uids import derived_uid
 
 MARGIN_MM = 1.0
 """How far outside of the grains the outline runs."""
+SOLID = 0.6
+"""Compactness from which on a grain's outline is its own."""
 _AROUND = 12
 """Corners of the polygon that stands for a grain in outlines."""
 
@@ -39,8 +42,8 @@ _AROUND = 12
 class Facts:
     """What the rules go by. Sizes are diameters of discs of the same area, mm; lengths mm; angles degrees.
 
-    `varies` is the standard deviation of the logarithm of the sizes; `long_share` the part of grains that are at least
-    twice as long as wide and thinner than 0.5 mm; `largest_lucency` that of the largest grain, `prominence` the median
+    `long_share` is the part of grains that are at least twice as long as wide and thinner than 0.5 mm; `largest_mm` and
+    `largest_lucency` are those of the largest grain that is clear, `elongation`, `compactness` and `prominence` medians
     of the grains'. `to_nipple` is the angle between the group's axis and the direction to the nipple, `of_breast` the
     part of the breast's area that the group's hull takes.
     """
@@ -48,13 +51,11 @@ class Facts:
     number: int
     median_mm: float
     largest_mm: float
-    varies: float
     elongation: float
     compactness: float
     long_share: float
     largest_lucency: float
     prominence: float
-    contrast: float
     lined_up: float
     below_skin_mm: float
     layout: Layout
@@ -77,31 +78,34 @@ TYPE_RULES: tuple[Rule, ...] = (
          lambda f: f.below_skin_mm < 3 and f.median_mm >= 0.5 and f.elongation < 1.5),
     Rule("rim", codes.RIM, "Largest one above 1.5 mm with a lucent middle",
          lambda f: f.largest_mm > 1.5 and f.largest_lucency >= 0.4),
-    Rule("popcorn", codes.POPCORN, "Largest one above 2.5 mm",
-         lambda f: f.largest_mm > 2.5),
-    Rule("vascular", codes.VASCULAR, "In two parallel lines, or long ones that follow a line of more than 2 cm",
-         lambda f: f.layout.length >= 15 and f.layout.slenderness >= 5
-         and (f.layout.two_lines >= 0.5 or (f.lined_up >= 0.4 and f.layout.length >= 20))),
-    Rule("fine_linear", codes.FINE_LINEAR, "At least a third of them long and thinner than 0.5 mm",
-         lambda f: f.long_share >= 1 / 3),
-    Rule("coarse_heterogeneous", codes.COARSE_HETEROGENEOUS, "Mostly 0.5 mm and more, irregular, varying in size",
-         lambda f: f.median_mm >= 0.5 and (f.varies >= 0.35 or f.elongation >= 1.35)),
-    Rule("round", codes.ROUND, "Mostly 0.5 mm and more, round and alike", lambda f: f.median_mm >= 0.5),
-    Rule("amorphous", codes.AMORPHOUS, "Small and hazy: hardly more than the tissue about them",
-         lambda f: f.prominence < 6),
-    Rule("fine_pleomorphic", codes.FINE_PLEOMORPHIC, "Smaller than 0.5 mm, discrete, varying in size and shape",
-         lambda f: f.varies >= 0.35 or f.elongation >= 1.4),
-    Rule("punctate", codes.PUNCTATE, "Smaller than 0.5 mm, round and alike", lambda _: True),
+    Rule("popcorn", codes.POPCORN, "Largest one above 2.5 mm, or mostly above 1.5 mm",
+         lambda f: f.largest_mm > 2.5 or f.median_mm > 1.5),
+    Rule("vascular", codes.VASCULAR, "Eight and more along 1.5 cm of a line: in two rows, or long ones that follow it",
+         lambda f: f.number >= 8 and f.layout.length >= 15 and f.layout.slenderness >= 6
+         and (f.layout.two_lines >= 0.3 or f.lined_up >= 0.3)),
+    Rule("fine_linear", codes.FINE_LINEAR, "Two fifths of them, or more, long and thinner than 0.5 mm",
+         lambda f: f.long_share >= 0.4),
+    Rule("coarse_heterogeneous", codes.COARSE_HETEROGENEOUS, "Mostly 0.5 mm and more, irregular",
+         lambda f: f.median_mm >= 0.5 and f.elongation >= 1.3),
+    Rule("round", codes.ROUND, "Mostly 0.5 mm and more, round", lambda f: f.median_mm >= 0.5),
+    Rule("punctate", codes.PUNCTATE, "Mostly smaller than 0.5 mm, round and smooth",
+         lambda f: f.elongation < 1.4 and f.compactness >= 0.9),
+    Rule("amorphous", codes.AMORPHOUS, "Smaller than 0.5 mm and hazy: little more than the tissue about them",
+         lambda f: f.prominence < 4.5 and f.elongation < 1.6),
+    Rule("fine_pleomorphic", codes.FINE_PLEOMORPHIC, "Smaller than 0.5 mm, discrete, irregular", lambda _: True),
 )  # fmt: skip
 
 DISTRIBUTION_RULES: tuple[Rule, ...] = (
     Rule("diffuse", codes.DIFFUSE, "Over more than two fifths of the breast", lambda f: f.of_breast > 0.4),
-    Rule("linear", codes.LINEAR, "In a line", lambda f: f.layout.length >= 5 and f.layout.slenderness >= 5),
-    Rule("segmental", codes.SEGMENTAL, "Longer than 2 cm, more than twice as long as wide, pointing to the nipple",
-         lambda f: f.layout.length > 20 and f.layout.length > 2 * f.layout.across and f.to_nipple <= 35),
+    Rule("linear", codes.LINEAR, "Within half a millimetre of a line of 5 mm and more",
+         lambda f: f.number >= 4 and f.layout.length >= 5 and f.layout.slenderness >= 6 and f.layout.off_line <= 0.5),
+    Rule("segmental", codes.SEGMENTAL, "Longer than 1 cm, more than twice as long as wide, pointing to the nipple",
+         lambda f: f.number >= 5 and f.layout.length > 10 and f.layout.length > 2.2 * f.layout.across
+         and f.to_nipple <= 35),
     Rule("regional", codes.REGIONAL, "Longer than 2 cm", lambda f: f.layout.length > 20),
     Rule("grouped", codes.GROUPED, "Within 2 cm", lambda _: True),
 )  # fmt: skip
+"""The last rule of each table applies to all that is left."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,9 +125,9 @@ class Description:
     depth: Code
 
 
-def describe(view: Mammogram, breast: BreastMap, frame: Frame, group: Group) -> Description:
+def describe(view: Mammogram, breast: Breast, frame: Frame, group: Group) -> Description:
     """Describe one group."""
-    facts = facts_of(view, breast, frame, group)
+    facts = facts_of(breast, frame, group)
     side = spacing(view)
     outline = _around(group.grains, MARGIN_MM / side, side)
     height, width = view.pixels.shape
@@ -147,32 +151,30 @@ def first(rules: tuple[Rule, ...], facts: Facts) -> Rule:
     return next(rule for rule in rules if rule.applies(facts))
 
 
-def facts_of(view: Mammogram, breast: BreastMap, frame: Frame, group: Group) -> Facts:
+def facts_of(breast: Breast, frame: Frame, group: Group) -> Facts:
     """What the rules go by, of one group. Each grain counts by its score: false ones are mostly the doubtful ones."""
     grains, layout = group.grains, group.layout
     weight = grains.score + 1e-6
     width = grains.size_mm / np.sqrt(grains.elongation)
-    sizes = np.log(grains.size_mm)
-    largest = int(grains.size_mm.argmax())
+    # Faint ones run out into the tissue at times: the largest counts among those that are clear.
+    clear = (grains.contrast >= np.median(grains.contrast)) & (grains.compactness >= SOLID)
+    largest = int(np.where(clear, grains.size_mm, 0).argmax())
     toward = np.array(frame.nipple_px) - group.center_px
     angle = np.degrees(np.arctan2(toward[1], toward[0]) - layout.angle) % 180
-    breast_mm2 = float(breast.mask.sum()) * spacing(view) ** 2
     return Facts(
         number=len(grains),
         median_mm=_median(grains.size_mm, weight),
-        largest_mm=float(grains.size_mm[largest]),
-        varies=float(np.sqrt(np.average((sizes - np.average(sizes, weights=weight)) ** 2, weights=weight))),
+        largest_mm=float(grains.size_mm[largest]) if clear.any() else 0.0,
         elongation=_median(grains.elongation, weight),
         compactness=_median(grains.compactness, weight),
         long_share=float(np.average((grains.elongation >= 2) & (width < 0.5), weights=weight)),
         largest_lucency=float(grains.lucency[largest]),
         prominence=_median(grains.prominence, weight),
-        contrast=_median(grains.contrast, weight),
         lined_up=group.features["lined_up"],
-        below_skin_mm=float(np.median(below_skin_mm(view, breast)(grains.center_px))),
+        below_skin_mm=float(np.median(breast.depth_mm(grains.center_px))),
         layout=layout,
         to_nipple=float(min(angle, 180 - angle)),
-        of_breast=layout.area_mm2 / breast_mm2 if breast_mm2 else 0.0,
+        of_breast=layout.area_mm2 / frame.area_mm2 if frame.area_mm2 else 0.0,
     )
 
 

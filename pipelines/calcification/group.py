@@ -24,9 +24,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
+from pipelines.calcification.breast import Breast
 from pipelines.calcification.grains import Grains
 from pipelines.calcification.layout import Layout, layout_of
-from pipelines.calcification.place import BreastMap, Frame, below_skin_mm, frame_of, share_within, spacing
+from pipelines.calcification.place import Frame, frame_of, share_within, spacing
 from pipelines.geometry import Floats
 from pipelines.mammogram import Mammogram
 
@@ -70,7 +71,7 @@ class Setting:
     grains: Grains
     layout: Layout
     frame: Frame
-    breast: BreastMap
+    breast: Breast
     below_skin_mm: Floats
     """Of each grain."""
     others: float
@@ -103,7 +104,9 @@ FEATURES: Mapping[str, Callable[[Setting], float]] = {
     "contrast": lambda s: float(np.log(np.maximum(s.grains.contrast, 1e-3)).mean()),
     "on_muscle": lambda s: share_within(s.breast.pectoral, s.grains.center_px),
     "on_artifact": lambda s: share_within(s.breast.artifacts, s.grains.center_px),
-    "outside_breast": lambda s: 1.0 - share_within(s.breast.mask, s.grains.center_px),
+    "outside_breast": lambda s: (
+        1.0 - share_within(s.breast.mask, s.grains.center_px) - share_within(s.breast.pectoral, s.grains.center_px)
+    ),
     "near_skin": lambda s: float(np.exp(-s.below_skin_mm / 5.0).mean()),
     "near_nipple": lambda s: float(np.exp(-s.frame.from_nipple_mm(s.grains.center_px) / 10.0).mean()),
     "others": lambda s: float(np.log1p(s.others)),
@@ -152,7 +155,7 @@ class GroupModel:
 
 
 def groups_of(
-    view: Mammogram, breast: BreastMap, grains: Grains, model: GroupModel, grouping: Grouping | None = None
+    view: Mammogram, breast: Breast, grains: Grains, model: GroupModel, grouping: Grouping | None = None
 ) -> tuple[Group, ...]:
     """The groups of a view, the surest first."""
     frame = frame_of(view, breast)
@@ -164,18 +167,17 @@ def groups_of(
 
 
 def described_parts(
-    view: Mammogram, breast: BreastMap, frame: Frame, grains: Grains, grouping: Grouping
+    view: Mammogram, breast: Breast, frame: Frame, grains: Grains, grouping: Grouping
 ) -> list[tuple[Grains, Layout, dict[str, float]]]:
     """The grains that lie together, how they lie, and their features; in no order of likelihood."""
     side = spacing(view)
     usable = grains.taken(grains.score >= grouping.least_score)
     total = float(usable.score.sum())
-    skin = below_skin_mm(view, breast)
     found = []
     for members in parted(usable.center_px * side, usable.score, grouping):
         held = usable.taken(members)
         layout = layout_of(held.center_px * side)
-        setting = Setting(held, layout, frame, breast, skin(held.center_px), total - float(held.score.sum()))
+        setting = Setting(held, layout, frame, breast, breast.depth_mm(held.center_px), total - float(held.score.sum()))
         found.append((held, layout, {name: measured(setting) for name, measured in FEATURES.items()}))
     return found
 

@@ -4,23 +4,20 @@ The chest-wall normal points from the chest wall to the nipple. On CC it runs al
 the edge of the pectoral muscle, as the posterior nipple line does (Bassett LW et al., Radiology 1993, 188:803-806);
 where the muscle is not seen, along the rows. Depth is measured along that normal: thirds of the way from the nipple to
 the chest wall (CC) or to the muscle's edge (MLO). Halves lie to either side of the line through the nipple along the
-normal: outer and inner on CC, upper and lower on MLO, ML and LM; what is outer on CC is told by Patient Orientation
-(PS3.3, C.7.6.1.1.1), and without it is above, as CC views are hung (ACR-AAPM-SIIM practice parameter for determinants
-of image quality in digital mammography).
+normal: outer and inner on CC, upper and lower on MLO, ML and LM. Which is which is told by Patient Orientation (PS3.3,
+C.7.6.1.1.1); without it, outer on CC and upper on the others is above, as views are hung.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from pipelines import codes
+from pipelines.calcification.breast import Breast
 from pipelines.codes import Code
 from pipelines.geometry import Floats
 from pipelines.mammogram import Mammogram
@@ -29,28 +26,8 @@ FROM_ABOVE = frozenset({"CC", "XCCL", "XCCM", "FB"})
 """Views on which outer and inner halves are seen; on the others it is upper and lower ones."""
 LEAST_MUSCLE_MM = 15.0
 """Height of muscle from which on its edge has a direction."""
-SKIN_STEP_MM = 0.4
-"""How finely the skin line is drawn."""
 STEEPEST = 70.0
 """Degrees: an edge of muscle that leans more than this from the columns is none."""
-
-
-class BreastMap(Protocol):
-    """What is known of the breast on one view; masks are bool `[row, column]` of the whole view."""
-
-    @property
-    def mask(self) -> NDArray[np.bool_]: ...
-
-    @property
-    def pectoral(self) -> NDArray[np.bool_]: ...
-
-    @property
-    def nipple(self) -> tuple[float, float] | None:
-        """(column, row) px, or None where it is not found."""
-        ...
-
-    @property
-    def artifacts(self) -> NDArray[np.bool_]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +36,14 @@ class Frame:
 
     `nipple_px` is (column, row), the foremost place of the breast where no nipple was found (`has_nipple`). `normal`
     is the unit vector (along columns, along rows) from the chest wall to the nipple. `reach_mm` is the length of the
-    way from the nipple back to the chest wall or muscle.
+    way from the nipple back to the chest wall or muscle, `area_mm2` that of the breast with the muscle.
     """
 
     nipple_px: tuple[float, float]
     has_nipple: bool
     normal: tuple[float, float]
     reach_mm: float
+    area_mm2: float
     spacing_mm: float
 
     def behind_nipple_mm(self, places_px: ArrayLike) -> Floats:
@@ -95,7 +73,7 @@ class Frame:
         return away
 
 
-def frame_of(view: Mammogram, breast: BreastMap) -> Frame:
+def frame_of(view: Mammogram, breast: Breast) -> Frame:
     """The breast's coordinates on a view."""
     towards = -1.0 if view.chest_wall == "right" else 1.0
     normal = (towards, 0.0)
@@ -104,26 +82,17 @@ def frame_of(view: Mammogram, breast: BreastMap) -> Frame:
         slope, _ = edge
         length = float(np.hypot(1.0, slope))
         normal = (towards / length, -towards * slope / length)
-    nipple = breast.nipple or _foremost(breast.mask, normal)
+    whole = breast.mask | breast.pectoral
+    nipple = breast.nipple or _foremost(whole, normal)
+    side = spacing(view)
     return Frame(
-        nipple, breast.nipple is not None, normal, _reach_mm(view, breast.mask, nipple, normal, edge), spacing(view)
+        nipple_px=nipple,
+        has_nipple=breast.nipple is not None,
+        normal=normal,
+        reach_mm=_reach_mm(view, whole, nipple, normal, edge),
+        area_mm2=float(np.count_nonzero(whole)) * side**2,
+        spacing_mm=side,
     )
-
-
-def below_skin_mm(view: Mammogram, breast: BreastMap) -> Callable[[Floats], Floats]:
-    """The distance of places [n, 2] (column, row) px from the skin line, mm.
-
-    The skin line is where the breast ends within the image: not at its borders, at collimation or at padding.
-    """
-    step = max(1, round(SKIN_STEP_MM / spacing(view)))
-    inside = breast.mask[::step, ::step]
-    beyond = ~inside & ~view.outside[::step, ::step]
-    edge = inside & ndimage.binary_dilation(beyond)
-    rows, columns = np.nonzero(edge)
-    if not len(rows):
-        return lambda places_px: np.full(len(places_px), np.inf)
-    tree = cKDTree(np.stack([columns + 0.5, rows + 0.5], axis=1) * step * spacing(view))
-    return lambda places_px: np.asarray(tree.query(np.asarray(places_px) * spacing(view))[0], np.float64)
 
 
 def spacing(view: Mammogram) -> float:
@@ -134,9 +103,10 @@ def spacing(view: Mammogram) -> float:
 def half_of(view: Mammogram, frame: Frame, place_px: tuple[float, float]) -> Code:
     """The half of the breast that a place lies in, as one view shows it."""
     below = float(frame.beside_nipple_mm([place_px])[0]) > 0
+    inner_or_lower = below == _growing_rows_lead(view, inwards=view.projection in FROM_ABOVE)
     if view.projection in FROM_ABOVE:
-        return codes.INNER_HALF if below == _inner_is_below(view) else codes.OUTER_HALF
-    return codes.LOWER_HALF if below else codes.UPPER_HALF
+        return codes.INNER_HALF if inner_or_lower else codes.OUTER_HALF
+    return codes.LOWER_HALF if inner_or_lower else codes.UPPER_HALF
 
 
 def quadrant_of(outer_or_inner: Code, upper_or_lower: Code) -> Code:
@@ -157,12 +127,12 @@ def share_within(mask: NDArray[np.bool_], places_px: Floats) -> float:
     return float(mask[rows, columns].mean())
 
 
-def _inner_is_below(view: Mammogram) -> bool:
-    """Whether growing rows of a view from above lead to the inner side, by Patient Orientation if it says so."""
+def _growing_rows_lead(view: Mammogram, *, inwards: bool) -> bool:
+    """Whether growing rows lead to the inner side, or to the feet, by Patient Orientation where it says so."""
     orientation = view.header.get("PatientOrientation")
-    down = str(orientation[1]).upper() if isinstance(orientation, Sequence) and len(orientation) == 2 else ""
-    inwards = "L" if view.laterality == "R" else "R"
-    return inwards in down if ("L" in down) != ("R" in down) else True
+    rows = str(orientation[1]).upper() if isinstance(orientation, Sequence) and len(orientation) == 2 else ""
+    there, back = ("L" if view.laterality == "R" else "R", view.laterality) if inwards else ("F", "H")
+    return there in rows if (there in rows) != (back in rows) else True
 
 
 def _muscle_edge(view: Mammogram, pectoral: NDArray[np.bool_]) -> tuple[float, float] | None:
