@@ -7,24 +7,20 @@ often something that only looks like calcification.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
+from pipelines.phantom.breast.anatomy import DENSITIES, DENSITY_ODDS, Density
 from pipelines.phantom.breast.calcifications import Layout, particle, random_group, random_length, random_plaques
 from pipelines.phantom.breast.imaging import Medium, Receptor
 from pipelines.phantom.breast.mimics import add_mimics
 from pipelines.phantom.breast.presentation import Processing
 from pipelines.phantom.breast.scene import Scene, picture
 from pipelines.phantom.breast.texture import Field, Grain, Points, draw, winding
-from pipelines.phantom.breast.tissue import Course, Tissue, fibre_mm, tissue_parts
+from pipelines.phantom.breast.tissue import Course, Tissue, fibre_mm, rolled_off, skin_mm, tissue_parts
 from pipelines.phantom.breast.truth import MadeGrain, MadeGroup, Mimic, Shape
 
 Generator = np.random.Generator
-Density = Literal["A", "B", "C", "D"]
-
-DENSITIES: tuple[Density, ...] = ("A", "B", "C", "D")
-DENSITY_ODDS = (0.12, 0.38, 0.38, 0.12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,7 @@ def _ground(generator: Generator, side: int, receptor: Receptor, density: Densit
     grain = Grain(uniform(-np.pi, np.pi), uniform(1.0, 1.9))
     tissue = Tissue.random(generator, category)
     depth = _depth(generator, shape, pitch)
-    thickness = np.full(shape, np.float32(usual)) if depth is None else _rolled_off(depth, usual)
+    thickness = np.full(shape, np.float32(usual)) if depth is None else rolled_off(depth, usual)
     course = Course(shape, pitch, grain)
     part, net = tissue_parts(generator, course, tissue)
     gland = part * thickness
@@ -103,7 +99,7 @@ def _ground(generator: Generator, side: int, receptor: Receptor, density: Densit
         gland *= np.clip(depth / uniform(6, 16) - 0.25, 0.05, 1)  # fat lies under the skin
         fibres *= np.clip(depth / 4, 0, 1)
         gland += fibres
-        gland += _skin(depth, thickness, uniform(1.2, 2.4))
+        gland += skin_mm(depth, thickness, uniform(1.2, 2.4))
     if generator.random() < 0.08:
         gland = _with_muscle(generator, gland, thickness, pitch)
     np.clip(gland, 0, thickness, out=gland)
@@ -122,21 +118,6 @@ def _depth(generator: Generator, shape: tuple[int, int], pitch: float) -> Field 
     middle = size / 2 - np.array([np.cos(angle), np.sin(angle)]) * (edge * -1 + radius)
     away = np.hypot(columns[None, :] - np.float32(middle[0]), rows[:, None] - np.float32(middle[1]))
     return np.asarray(radius - away, np.float32)
-
-
-def _rolled_off(depth: Field, usual: float) -> Field:
-    """Thickness near the skin line: the free edge of a compressed breast is round."""
-    half = np.float32(usual * 0.5)
-    inward = np.clip(depth / half, 0, 1)
-    found: Field = np.float32(usual) * np.sqrt(inward * (2 - inward))
-    return found
-
-
-def _skin(depth: Field, thickness: Field, skin_mm: float) -> Field:
-    """Skin in the beam: two layers, and more where it is seen edge on."""
-    inner = _rolled_off(np.clip(depth - np.float32(skin_mm), 0, None), float(thickness.max()))
-    found: Field = np.minimum(np.maximum(thickness - inner, np.float32(2 * skin_mm)), thickness)
-    return found
 
 
 def _with_muscle(generator: Generator, gland: Field, thickness: Field, pitch: float) -> Field:

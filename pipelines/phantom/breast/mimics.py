@@ -153,13 +153,13 @@ def _crossing(o: _Place) -> float:
 
 def _cyst(o: _Place) -> float:
     radius = float(np.clip(np.exp(o.generator.normal(np.log(5), 0.5)), 1.5, 18))
-    lesion(o.generator, o.scene, o.at, radius, 0.03, 0.9)
+    lesion(o.generator, o.scene, o.at, radius, 0.03, o.generator.uniform(0.3, 0.8))
     return radius / o.scene.pitch_mm
 
 
 def _mass(o: _Place) -> float:
     radius = float(np.clip(np.exp(o.generator.normal(np.log(5), 0.5)), 2, 18))
-    lesion(o.generator, o.scene, o.at, radius, 0.25)
+    lesion(o.generator, o.scene, o.at, radius, 0.25, o.generator.uniform(0.4, 1.0))
     if o.generator.random() < 0.5:
         spicules(o.generator, o.scene, o.at, radius)
     return radius / o.scene.pitch_mm
@@ -188,7 +188,7 @@ def lymph_node(generator: Generator, scene: Scene, at: Points, radius_mm: float)
     pitch = np.float32(scene.pitch_mm)
     away = np.hypot(columns * pitch - hilum[0], rows * pitch - hilum[1]) / np.float32(radius_mm * 0.45)
     chord *= 1 - np.float32(0.8) * np.exp(-(away**2))
-    _displace(scene, box, chord * np.float32(0.8))
+    _displace(scene, box, chord * np.float32(generator.uniform(0.35, 0.8)))
 
 
 def spicules(generator: Generator, scene: Scene, at: Points, radius_mm: float) -> None:

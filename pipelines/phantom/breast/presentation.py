@@ -19,13 +19,15 @@ Generator = np.random.Generator
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """`equalise`: part of the thickness's fall towards the skin that is taken back. `gains` by octave from the finest:
+    """`equalise`: part of the thickness's fall towards the skin that is taken back, the less the more
+    is missing: never more than `most` of the thickness. `gains` by octave from the finest:
     how much detail is lifted; `power` below 1 lifts weak detail more than strong. `local` (0 to 1): how far the
     contrast of each place is brought to the mean one. `fat` and `gland` are the brightness of fat and of dense gland of
     the usual thickness, of which `dense` is gland; `bend` 0 is a straight curve, 1 a strong sigmoid.
     """
 
     equalise: float = 0.9
+    most: float = 0.8
     gains: tuple[float, ...] = (1.5, 1.4, 1.3, 1.2, 1.1)
     power: float = 0.9
     local: float = 0.0
@@ -44,6 +46,7 @@ class Processing:
             gains = (1.0,) * 6
         return Processing(
             equalise=draw(0.75, 1.0),
+            most=draw(0.5, 1.2),
             gains=gains,
             power=draw(0.8, 1.0) if generator.random() < 0.5 else 1.0,
             local=draw(0.1, 0.6) if generator.random() < 0.3 else 0.0,

@@ -160,10 +160,12 @@ def picture(  # noqa: PLR0917  what, by which unit, how shown
     kvp: float,
     processing: Processing | None,
     reference_gland: float,
+    is_whole: bool = False,
 ) -> Picture:
     """Take a picture. Without processing a digital one is the negated logarithm, stretched from air to the densest.
 
-    `reference_gland` (0 to 1) is the part of gland at which the exposure was aimed.
+    `reference_gland` (0 to 1) is the part of gland at which the exposure was aimed. Brightness of a whole view follows
+    what it shows, that of a piece what the breast's thickness makes likely.
     """
     beam = Beam.of(kvp, scene.usual_mm)
     through = beam.attenuation(scene.thickness, scene.gland)
@@ -193,14 +195,19 @@ def picture(  # noqa: PLR0917  what, by which unit, how shown
             reference,
             *truths,
         )
-    missing = np.clip(np.float32(scene.usual_mm) - scene.thickness, 0, None)
-    log += missing * np.float32(processing.equalise * (beam.fat + 0.25 * (beam.gland - beam.fat)))
+    most = np.float32(processing.most * scene.usual_mm)
+    missing = np.tanh((np.float32(scene.usual_mm) - scene.thickness) / most) * most
+    log += missing * np.float32(processing.equalise * (beam.fat + 0.05 * (beam.gland - beam.fat)))
     log = enhanced(log, processing)
     if processing.local:
         log = evened(log, scene.pitch_mm, processing.local)
     fat -= scattered_away
-    value = curved(log, fat, fat + dense * processing.dense, processing)
-    value *= np.clip(scene.thickness * np.float32(1.2) - np.float32(0.05), 0, 1)
+    levels = (fat, fat + dense * processing.dense)
+    if is_whole:
+        full = log[::8, ::8][scene.thickness[::8, ::8] > 0.9 * scene.usual_mm]
+        levels = (float(np.percentile(full, 4)), float(np.percentile(full, 96)) + 0.05)
+    value = curved(log, *levels, processing)
+    value *= np.clip(scene.thickness * np.float32(1.2) + scene.metal * np.float32(20) - np.float32(0.05), 0, 1)
     return Picture(quantised(value, receptor.bits), exposure, reference, *truths)
 
 

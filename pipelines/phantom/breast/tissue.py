@@ -25,7 +25,7 @@ from pipelines.phantom.breast.texture import (
 
 Generator = np.random.Generator
 
-COARSE_MM = 0.15
+COARSE_MM = 0.2
 """Step of fields that hold no finer detail."""
 STRANDS_MM = ((0.09, 0.6), (0.2, 0.32), (0.45, 0.08))
 """Gaussian sigma of strands, and what part of them is so wide."""
@@ -66,10 +66,10 @@ class Tissue:
             activity=uniform(0.0, 0.3),
             beta=uniform(2.7, 3.2),
             outer_mm=uniform(40, 120),
-            cloud=uniform(0.6, 1.0),
-            ridges=uniform(0.2, 1.0),
-            lobules=uniform(0.2, 1.0),
-            walls_mm=uniform(0.4, 1.6),
+            cloud=uniform(0.35, 0.8),
+            ridges=uniform(0.2, 0.9),
+            lobules=uniform(0.2, 0.9),
+            walls_mm=uniform(0.5, 2.2),
             strands=float(np.exp(uniform(np.log(2), np.log(20)))),
             strand_mm=float(np.exp(uniform(np.log(0.25), np.log(1.1)))),
         )
@@ -138,15 +138,16 @@ def tissue_parts(
         generator, course.shape, course.pitch, [power_law(o.beta, o.outer_mm, 0.08)], Grain(course.grain.angle, 1.2)
     )
     (activity,) = course.coarse(generator, [power_law(3.6, uniform(20, 40), 0.5)], 0.15)
-    spectra = [power_law(uniform(3.0, 3.8), uniform(10, 25), 0.2) for _ in range(3)]
+    spectra = [band(float(np.exp(uniform(np.log(8), np.log(40)))), 0.9) for _ in range(2)]
+    spectra += [power_law(uniform(3.2, 4.2), uniform(12, 40), 0.2) for _ in range(2)]
     ridges = np.zeros(course.coarse_shape, np.float32)
     for field in course.coarse(generator, spectra, 0.4):
-        ridges -= np.sqrt(field * field + np.float32(0.002))
+        ridges -= np.sqrt(field * field + np.float32(0.003))
     spectra = [power_law(uniform(4.0, 4.8), uniform(15, 30), 0.2) for _ in range(3)]
     lobules = np.zeros(course.coarse_shape, np.float32)
     for field in course.coarse(generator, spectra, 0.4):
         lobules += cut(field, uniform(-0.4, 0.8), uniform(0.15, 0.7))
-    mixed = (ridges + np.float32(2.4)) * np.float32(o.ridges * 0.7)
+    mixed = (ridges + np.float32(3.2)) * np.float32(o.ridges * 0.8)
     mixed += (lobules - np.float32(1.3)) * np.float32(o.lobules)
     mixed = course.full(mixed)
     mixed += cloud * np.float32(o.cloud)
@@ -162,7 +163,9 @@ def tissue_parts(
 def _net(generator: Generator, course: Course) -> Field:
     """Walls of lobules: thin, closed lines, here plain and there lost."""
     uniform = generator.uniform
-    pattern = [band(uniform(5, 14), 0.7) for _ in range(3)] + [power_law(3, 12, 0.5) for _ in range(3)]
+    pattern = [band(float(np.exp(uniform(np.log(4), np.log(20)))), 0.7) for _ in range(3)] + [
+        power_law(3, 12, 0.5) for _ in range(3)
+    ]
     made = course.coarse(generator, pattern, 0.3)
     net = np.zeros(course.shape, np.float32)
     for smooth, amount in zip(made[:3], made[3:], strict=True):
@@ -191,4 +194,18 @@ def fibre_mm(generator: Generator, course: Course, tissue: Tissue, net: Field) -
             for way, amount in zip(ways, most, strict=True)
         ]
         draw(found, lines, sigma / pitch)
+    return found
+
+
+def rolled_off(depth: Field, usual_mm: float) -> Field:
+    """Thickness (mm) at a distance (mm) from the skin line: the free edge of a compressed breast is round."""
+    inward = np.clip(depth * np.float32(2 / usual_mm), 0, 1)
+    found: Field = np.float32(usual_mm) * np.sqrt(inward * (2 - inward))
+    return found
+
+
+def skin_mm(depth: Field, thickness: Field, each_mm: float) -> Field:
+    """Skin in the beam: two layers, and more where it is seen edge on."""
+    inner = rolled_off(np.clip(depth - np.float32(each_mm), 0, None), float(thickness.max()))
+    found: Field = np.minimum(np.maximum(thickness - inner, np.float32(2 * each_mm)), thickness)
     return found
