@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from pipelines import codes
 from pipelines.findings import Finding
@@ -16,23 +17,25 @@ from pipelines.geometry import Floats
 from pipelines.mammogram import Mammogram, RefusedView
 from reporting import picture
 from reporting.narrative.narrative import Narrative
-from reporting.page import HEIGHT, WIDTH, fitted, footer, headline
+from reporting.page import HEIGHT, WIDTH, footer, headline
 from reporting.picture import AMBER, BLACK, DIM, GREY, WHITE, text
 from reporting.projections import Placed, mark_around, middle, on_view, outlined
 from reporting.source import ReportCase
 
 HANGING = (("R CC", "L CC"), ("R MLO", "L MLO"))
-"""Rows of the page; a right breast has its chest wall at the right, a left one at the left."""
+"""Pairs that hang back to back; a right breast has its chest wall at the right, a left one at the left."""
 LEFT, TOP, GAP = 24, 104, 8
-PANEL_WIDTH, PANEL_HEIGHT = 276, 340
-BETWEEN = 4
+PANEL_WIDTH, BESIDE_INSETS, ALONE = 276, 340, 688
+"""Width of a view's place, and its height where the pairs hang one above the other, and side by side."""
+BETWEEN, BETWEEN_PAIRS = 4, 40
 INSETS = LEFT + 2 * PANEL_WIDTH + BETWEEN + 20
 INSETS_WIDTH, CAPTION, CAPTION_LINE = WIDTH - 24 - INSETS, 64, 15
-MOST_INSETS, CAPTION_LINES = 4, 4
+MOST_INSETS = 4
+CAPTION_LINES, CAPTION_SIZES = 4, (13, 12, 11, 10, 9)
 CLOSE_MM, LARGEST_ZOOM = 4.0, 4
 """Width of tissue around a group in its inset, and how many pixels of the page a pixel of the image takes at most."""
-BREAST, SHARE = 0.06, 0.02
-"""Brightness of tissue, and how much of a row or column has it, where a view is cut to the breast."""
+BREAST, COARSE = 0.06, 4
+"""Brightness of tissue, and the pixels looked at, one in so many, where a view is cut to the breast."""
 BRIGHTEST, DARKEST, BRIGHTEST_CLOSE = 99.7, 2.0, 99.95
 SMALLEST_RING = 9.0
 CLOSE_UPS = frozenset({codes.MAGNIFICATION, codes.SPOT_COMPRESSION})
@@ -72,7 +75,10 @@ class Turned:
 
 
 def draw_views(case: ReportCase, narrative: Narrative) -> Image.Image:
-    """The page, RGB, 1200 x 900. `ValueError` for a case that has no views."""
+    """The page, RGB, 1200 x 900. `ValueError` for a case that has no views.
+
+    With something to magnify, the pairs hang one above the other; without, side by side and twice as large.
+    """
     if case.study is None:
         raise ValueError("a page of views needs a study of projections")
     page = Image.new("RGB", (WIDTH, HEIGHT), BLACK)
@@ -80,12 +86,15 @@ def draw_views(case: ReportCase, narrative: Narrative) -> Image.Image:
     headline(draw, case, narrative, narrative.assessed(case.outcome, case.looked_for, case.suggested))
     slots = [[slot_of(case, narrative, name) for name in row] for row in HANGING]
     shown = insets(case)
-    left = LEFT if shown else (WIDTH - 2 * PANEL_WIDTH - BETWEEN) // 2
-    scale = _scale([slot.view for row in slots for slot in row if slot.view is not None])
-    for line, row in enumerate(slots):
+    pair_width = 2 * PANEL_WIDTH + BETWEEN
+    size = (PANEL_WIDTH, BESIDE_INSETS if shown else ALONE)
+    left = LEFT if shown else (WIDTH - 2 * pair_width - BETWEEN_PAIRS) // 2
+    step = (0, BESIDE_INSETS + GAP) if shown else (pair_width + BETWEEN_PAIRS, 0)
+    scale = _scale([slot.view for row in slots for slot in row if slot.view is not None], size)
+    for pair, row in enumerate(slots):
         for column, slot in enumerate(row):
-            corner = (left + column * (PANEL_WIDTH + BETWEEN), TOP + line * (PANEL_HEIGHT + GAP))
-            page.paste(_panel(case, narrative, slot, scale, at_right=column == 0), corner)
+            corner = (left + pair * step[0] + column * (PANEL_WIDTH + BETWEEN), TOP + pair * step[1])
+            page.paste(_panel(case, narrative, slot, scale, size, at_right=column == 0), corner)
     for place, placed in enumerate(shown):
         _inset(page, narrative, placed, _cell(place, len(shown)))
     footer(draw, case, narrative, _besides(case, narrative, slots, shown))
@@ -118,15 +127,16 @@ def turned(view: Mammogram) -> Turned:
 
 
 def breast_box(view: Mammogram) -> Box:
-    """Rows and columns that the breast takes, from the chest wall on."""
-    tissue = (view.pixels > BREAST) & ~view.outside
-    height, width = tissue.shape
-    rows, columns = np.flatnonzero(tissue.mean(axis=1) > SHARE), np.flatnonzero(tissue.mean(axis=0) > SHARE)
-    if not len(rows) or not len(columns):
+    """Rows and columns that the breast takes, from the chest wall on: the largest piece of tissue, without letters."""
+    height, width = view.pixels.shape
+    pieces, count = ndimage.label((view.pixels > BREAST)[::COARSE, ::COARSE] & ~view.outside[::COARSE, ::COARSE])
+    if count == 0:
         return 0, 0, height, width
+    largest = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    rows, columns = np.flatnonzero(largest.any(axis=1)) * COARSE, np.flatnonzero(largest.any(axis=0)) * COARSE
     left = 0 if view.chest_wall == "left" else int(columns[0])
-    right = width if view.chest_wall == "right" else int(columns[-1]) + 1
-    return int(rows[0]), left, int(rows[-1]) + 1, right
+    right = width if view.chest_wall == "right" else min(width, int(columns[-1]) + COARSE)
+    return int(rows[0]), left, min(height, int(rows[-1]) + COARSE), right
 
 
 def grey(pixels: NDArray[np.float32], lowest: float, highest: float) -> Image.Image:
@@ -135,22 +145,24 @@ def grey(pixels: NDArray[np.float32], lowest: float, highest: float) -> Image.Im
     return Image.fromarray((np.clip(share, 0, 1) * 255).astype(np.uint8))
 
 
-def _scale(views: Sequence[Mammogram]) -> float:
+def _scale(views: Sequence[Mammogram], size: tuple[int, int]) -> float:
     """Pixels of the page for a mm of the breast: the same for all views, so that they can be held together."""
-    fitting = [1.0]
+    fitting = []
     for view in views:
         top, left, bottom, right = breast_box(view)
         high_mm, wide_mm = (bottom - top) * view.spacing.object_mm, (right - left) * view.spacing.object_mm
-        fitting.append(min(PANEL_HEIGHT / high_mm, PANEL_WIDTH / wide_mm))
-    return min(fitting[1:], default=1.0)
+        fitting.append(min(size[1] / high_mm, size[0] / wide_mm))
+    return min(fitting, default=1.0)
 
 
-def _panel(case: ReportCase, narrative: Narrative, slot: Slot, scale: float, *, at_right: bool) -> Image.Image:
+def _panel(
+    case: ReportCase, narrative: Narrative, slot: Slot, scale: float, room: tuple[int, int], *, at_right: bool
+) -> Image.Image:
     """One place of the hanging, with the marks of its view, or with what is the matter in place of one."""
-    panel = Image.new("RGB", (PANEL_WIDTH, PANEL_HEIGHT), BLACK)
+    panel = Image.new("RGB", room, BLACK)
     draw = ImageDraw.Draw(panel)
     if slot.view is None:
-        _empty(draw, narrative, slot)
+        _empty(draw, narrative, slot, room)
         return panel
     hung, box = turned(slot.view), breast_box(slot.view)
     pixels = hung.image(box)
@@ -159,28 +171,30 @@ def _panel(case: ReportCase, narrative: Narrative, slot: Slot, scale: float, *, 
     bright = pixels[pixels > BREAST]
     highest = float(np.percentile(bright, BRIGHTEST)) if len(bright) else 1.0
     shown = grey(pixels, 0.0, highest).resize(size, Image.Resampling.LANCZOS)
-    corner = (PANEL_WIDTH - size[0] if at_right else 0, (PANEL_HEIGHT - size[1]) // 2)
+    corner = (room[0] - size[0] if at_right else 0, (room[1] - size[1]) // 2)
     panel.paste(shown.convert("RGB"), corner)
     taken: list[Floats] = []
     for placed in on_view(case, slot.view):
         line = hung.points(mark_around(placed.outline, slot.view), box) * zoom + corner
-        taken.append(_mark(draw, line, placed.number, taken))
-    x, anchor = (6, "la") if at_right else (PANEL_WIDTH - 6, "ra")
+        taken.append(_mark(draw, line, placed.number, taken, room))
+    x, anchor = (6, "la") if at_right else (room[0] - 6, "ra")
     text(draw, (x, 4), slot.name, 18, anchor=anchor)
     return panel
 
 
-def _empty(draw: ImageDraw.ImageDraw, narrative: Narrative, slot: Slot) -> None:
-    draw.rectangle((8, 8, PANEL_WIDTH - 9, PANEL_HEIGHT - 9), outline=DIM)
-    text(draw, (PANEL_WIDTH / 2, PANEL_HEIGHT / 2 - 40), slot.name, 24, color=GREY, anchor="mm")
+def _empty(draw: ImageDraw.ImageDraw, narrative: Narrative, slot: Slot, room: tuple[int, int]) -> None:
+    draw.rectangle((8, 8, room[0] - 9, room[1] - 9), outline=DIM)
+    text(draw, (room[0] / 2, room[1] / 2 - 40), slot.name, 24, color=GREY, anchor="mm")
     words, color = narrative.not_in_study, GREY
     if slot.refused is not None:
         words, color = narrative.not_read.format(view="", reason=narrative.reason(slot.refused.reason)).strip(), AMBER
     for line, part in enumerate(textwrap.wrap(words, 34)[:8]):
-        text(draw, (PANEL_WIDTH / 2, PANEL_HEIGHT / 2 + 18 * line), part, 14, color=color, anchor="mm")
+        text(draw, (room[0] / 2, room[1] / 2 + 18 * line), part, 14, color=color, anchor="mm")
 
 
-def _mark(draw: ImageDraw.ImageDraw, line: Floats, number: int, taken: Sequence[Floats]) -> Floats:
+def _mark(
+    draw: ImageDraw.ImageDraw, line: Floats, number: int, taken: Sequence[Floats], room: tuple[int, int]
+) -> Floats:
     """A line around a finding, never smaller than can be seen, and its number beside it; returns the number's place."""
     low, high = line.min(axis=0), line.max(axis=0)
     center, reach = (low + high) / 2, np.maximum((high - low) / 2, SMALLEST_RING)
@@ -192,7 +206,7 @@ def _mark(draw: ImageDraw.ImageDraw, line: Floats, number: int, taken: Sequence[
     around = [
         center + away * np.array(way) for way in ((1, -0.8), (-1, -0.8), (1, 0.8), (-1, 0.8), (0, -1.2), (0, 1.2))
     ]
-    inside = [at for at in around if (at > 8).all() and (at < (PANEL_WIDTH - 8, PANEL_HEIGHT - 8)).all()] or around
+    inside = [at for at in around if (at > 8).all() and (at < np.subtract(room, 8)).all()] or around
     free = (at for at in inside if all(np.hypot(*(at - other)) > 16 for other in taken))
     at: Floats = np.asarray(next(free, inside[0]))
     text(draw, (float(at[0]), float(at[1])), str(number), 17, color=AMBER, anchor="mm")
@@ -207,7 +221,7 @@ def _cell(place: int, count: int) -> Box:
     rows = 1 if count == 1 else 2
     columns = 1 if count <= 2 else 2
     width = (INSETS_WIDTH - (columns - 1) * 12) // columns
-    height = (2 * PANEL_HEIGHT + GAP - (rows - 1) * GAP) // rows
+    height = (ALONE - (rows - 1) * GAP) // rows
     row, column = divmod(place, columns)
     return INSETS + column * (width + 12), TOP + row * (height + GAP), width, height - CAPTION
 
@@ -254,17 +268,26 @@ def _bar_mm(width_mm: float) -> float:
 def _caption(
     draw: ImageDraw.ImageDraw, narrative: Narrative, finding: Finding, at: tuple[float, float], right: float
 ) -> None:
-    """All that is told of a finding, running on over several lines."""
+    """All that is told of a finding, in the largest letters in which it ends within the lines there are."""
+    words = ", ".join(narrative.particulars(finding, None)).split()
+    size, lines = next(
+        (size, lines)
+        for size in CAPTION_SIZES
+        if len(lines := _wrapped(draw, words, size, right - at[0])) <= CAPTION_LINES or size == CAPTION_SIZES[-1]
+    )
+    for line, part in enumerate(lines):
+        text(draw, (at[0], at[1] + line * CAPTION_LINE), part, size, color=WHITE if line == 0 else LIGHT)
+
+
+def _wrapped(draw: ImageDraw.ImageDraw, words: Sequence[str], size: int, width: float) -> list[str]:
     lines = [""]
-    for part in narrative.particulars(finding, None):
-        longer = f"{lines[-1]}, {part}" if lines[-1] else part
-        if draw.textlength(longer, font=picture.font(13)) <= right - at[0]:
+    for word in words:
+        longer = f"{lines[-1]} {word}".strip()
+        if draw.textlength(longer, font=picture.font(size)) <= width:
             lines[-1] = longer
         else:
-            lines.append(part)
-    for line, words in enumerate(lines[:CAPTION_LINES]):
-        color = WHITE if line == 0 else LIGHT
-        fitted(draw, (at[0], at[1] + line * CAPTION_LINE), words, (13, 12, 11, 10), color=color, right=right)
+            lines.append(word)
+    return lines
 
 
 def _besides(

@@ -16,6 +16,7 @@ from pipelines.codes import Code
 from pipelines.geometry import Point
 from pipelines.reasons import Reason, Refusal
 from reporting import reasons as _rows  # noqa: F401 -- enters the reports' rows into the table
+from reporting.projections import VIEWS
 from reporting.source import UNREADABLE
 from reporting.uids import made_by_us
 
@@ -32,9 +33,12 @@ KEYS = {
     codes.DOUBLING_TIME: "doubling_time_d",
     codes.DOUBLING_TIME_LOWEST: "doubling_time_lowest_d",
     codes.DOUBLING_TIME_HIGHEST: "doubling_time_highest_d",
+    codes.NUMBER_OF_CALCIFICATIONS: "count",
+    codes.AREA: "area_mm2",
 }
 """The keys in JSON of the measurements that reports hold."""
 SIDES = {codes.RIGHT: "right", codes.LEFT: "left", codes.BILATERAL: "bilateral"}
+PROJECTIONS = {code: projection for projection, code in VIEWS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,9 @@ class EarlierReport:
     """What one of our measurement reports says.
 
     `looked_for` is the code value of what the whole study was read for. `findings` are as `Finding.as_json` gives them,
-    but for what a report does not hold (`center_mm`; see `centers`). `images` are the SOP Instance UIDs of the images
-    that were read, by their series; `segmentation_series_uid` is None where there is no segmentation.
+    but for what a report does not hold (`center_mm`, see `centers`; on projections `center_px` and `partner_uid`).
+    `images` are the SOP Instance UIDs of the images that were read, by their series; `segmentation_series_uid` is None
+    where there is no segmentation.
     """
 
     looked_for: str
@@ -105,12 +110,14 @@ def _finding(group: Dataset) -> dict[str, object]:
     kind = coded.pop(codes.FINDING)
     site, tracking = (_only(group, name) for name in (codes.FINDING_SITE, codes.TRACKING_UID))
     side = _coded(site).get(codes.LATERALITY)
+    view, side_name = coded.pop(codes.IMAGE_VIEW, None), None if side is None else SIDES.get(side)
     left_out = (codes.FINDING_SITE, codes.FINDING_CATEGORY, codes.ALGORITHM_FAMILY, kind)
     return {
         "kind": kind.value,
         "label": kind.meaning,
         "certainty": numbers.pop(codes.CERTAINTY) / 100,
-        "side": None if side is None else SIDES.get(side),
+        "side": side_name,
+        **({} if view is None else {"view": f"{(side_name or '')[:1].upper()} {PROJECTIONS[view]}"}),
         **{KEYS[name]: value for name, value in numbers.items() if name in KEYS},
         "tracking_uid": str(tracking.UID),
         "attributes": {name.meaning: value.meaning for name, value in coded.items() if name not in left_out},

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom import DataElement, Dataset, config
 from pydicom.datadict import dictionary_VM
 from pydicom.multival import MultiValue
-from pydicom.valuerep import PersonName, validate_value
+from pydicom.valuerep import IS, DSdecimal, DSfloat, PersonName, validate_value
 
 from pipelines import codes
 from pipelines.codes import Code
@@ -40,6 +40,8 @@ OPTIONAL = (
 """Attributes of Patient, General Study and Patient Study that are copied where the source has them."""
 ENUMERATED = {"PatientSex": ("M", "F", "O"), "PatientIdentityRemoved": ("YES", "NO")}
 BODY_PARTS = {codes.BRAIN: "BRAIN", codes.HEAD: "HEAD", codes.LUNG: "CHEST", codes.BREAST: "BREAST"}
+FROM_ABOVE = frozenset({"CC", "XCCL", "XCCM", "FB"})
+"""Projections along the body's axis; the others come from the side."""
 METHOD_NOT_STATED = "not stated by the source"
 UTC_OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
 # What pydicom raises on values that do not fit their representation, or that no known character set decodes.
@@ -126,9 +128,10 @@ class ReportCase:
     def suggested(self) -> Code | None:
         """The category that is suggested for the study, or None.
 
-        A mammography study without findings has BI-RADS 1, unless something of it was not read.
+        A clean mammography study has BI-RADS 1 if all of it was read, and each breast on a view from above and one from
+        the side: of less, nobody should suggest that it is negative.
         """
-        clean = self.study is not None and self.outcome.status == "clean" and not self.study.refused
+        clean = self.outcome.status == "clean" and self.study is not None and _whole(self.study)
         return self.outcome.lung_rads or self.outcome.bi_rads or (codes.BI_RADS_1 if clean else None)
 
     def key_slices(self) -> tuple[int, ...]:
@@ -139,6 +142,15 @@ class ReportCase:
         }
         keys = (at.get((f.key_instance_uid, f.key_frame)) for f in self.outcome.findings)
         return tuple(dict.fromkeys(k for k in keys if k is not None))
+
+
+def _whole(study: MammogramStudy) -> bool:
+    """Whether nothing was refused, and each breast that was read is seen from above and from the side."""
+    seen = {
+        laterality: {view.projection in FROM_ABOVE for view in study.views if view.laterality == laterality}
+        for laterality in {view.laterality for view in study.views}
+    }
+    return not study.refused and all(projections == {True, False} for projections in seen.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -238,6 +250,6 @@ def _each(value: object) -> Iterable[object]:
 
 def _unbound(value: object) -> object:
     """The value as text where it is text: names without their encoded bytes, decimal strings as they were written."""
-    if isinstance(value, PersonName | str) or hasattr(value, "original_string"):
+    if isinstance(value, PersonName | str | DSfloat | DSdecimal | IS):
         return str(value)
     return deepcopy(value)

@@ -18,6 +18,15 @@ from pipelines.volume import load
 from reporting.build import build
 from reporting.source import ReportCase
 from tests.unit.reporting.cases import MODEL, Shape, case_of, finding_of, made_case
+from tests.unit.reporting.mammogram_cases import (
+    ALONE,
+    FOUR,
+    GROUPS,
+    PAIR,
+    Look,
+    mammography_case,
+    refused_view,
+)
 from tests.unit.reporting.nodule_cases import NODULES, Chest, nodule_case
 
 Tool = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -48,6 +57,12 @@ MADE = {
     "nodules": lambda: nodule_case(nodules=NODULES, warnings=(Reason("contrast.given"),)),
     "nodules_prone": lambda: nodule_case(Chest(slices=24, step_mm=10.0, prone=True, feet_first=True), NODULES[:2]),
     "no_nodules": lambda: nodule_case(nodules=(), status="clean"),
+    "mammograms": lambda: mammography_case(groups=GROUPS, warnings=(Reason("contrast.given"),)),
+    "no_groups": lambda: mammography_case(groups=(), status="clean"),
+    "one_view": lambda: mammography_case(("R MLO",), (replace(ALONE, count=120),), look=Look(inverted=True)),
+    "partly_refused": lambda: mammography_case(FOUR[:3], PAIR, refused=(refused_view("L MLO"),)),
+    "voi_lut": lambda: mammography_case(look=Look(voi_lut=True, snomed_rt=True, mirrored=True)),
+    "unsure_mammograms": lambda: mammography_case(groups=(ALONE,), status="unsure"),
 }
 # Validators compare names byte by byte, so these are not compared with their sources by dcentvfy.
 RECODED = {

@@ -62,6 +62,7 @@ PAIR = (
     Group("a cc", "R CC", (0.5, 0.4), pair="a mlo"),
     Group("a mlo", "R MLO", (0.5, 0.45), pair="a cc", certainty=0.84, count=12),
 )
+ALONE = Group("alone", "R MLO", radius_mm=20.0)
 GROUPS = (
     *PAIR,
     Group("b", "L CC", (0.3, 0.6), 8.0, 6, 0.55, codes.ROUND, codes.GROUPED, codes.BI_RADS_3),

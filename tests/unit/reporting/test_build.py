@@ -20,6 +20,7 @@ from reporting.source import ReportCase
 from tests.conftest import REPOSITORY
 from tests.unit.reporting.cases import made_case, write_sources
 from tests.unit.reporting.conftest import ASCII, Tool, build_once
+from tests.unit.reporting.mammogram_cases import write_mammograms
 
 # Reviewed: what dciodvfy and dcentvfy warn of although it is as it should be.
 DCIODVFY_ACCEPTED = (
@@ -37,7 +38,7 @@ DCENTVFY_ACCEPTED = (
 
 
 def written(objects: tuple[BuiltObject, ...], folder: Path) -> list[Path]:
-    paths = [folder / f"{built.kind}.dcm" for built in objects]
+    paths = [folder / f"{built.kind}.{built.sop_instance_uid}.dcm" for built in objects]
     for path, built in zip(paths, objects, strict=True):
         path.write_bytes(built.content)
     return paths
@@ -125,7 +126,8 @@ def test_every_object_is_valid(any_case: ReportCase, tmp_path: Path, run_tool: T
 
 
 def test_objects_agree_with_their_source(comparable_case: ReportCase, tmp_path: Path, run_tool: Tool):
-    sources = [] if comparable_case.multi_frame else write_sources(comparable_case, tmp_path / "source")
+    write = write_sources if comparable_case.study is None else write_mammograms
+    sources = [] if comparable_case.multi_frame else write(comparable_case, tmp_path / "source")
     result = run_tool("dcentvfy", *sources, *written(build_once(comparable_case), tmp_path))
     assert result.returncode == 0, result.stderr
     assert complaints(result, DCENTVFY_ACCEPTED) == []
@@ -133,7 +135,7 @@ def test_objects_agree_with_their_source(comparable_case: ReportCase, tmp_path: 
 
 def test_dcmtk_reads_the_documents(any_case: ReportCase, tmp_path: Path, run_tool: Tool):
     for path in written(build_once(any_case), tmp_path):
-        if path.stem in ("measurement_report", "key_object_selection"):
+        if path.name.startswith(("measurement_report", "mammography_cad_report", "key_object_selection")):
             result = run_tool("dsrdump", "+Pc", "+Pl", path)
             assert result.returncode == 0, result.stderr
             assert "CONTAINER" in result.stdout
@@ -142,7 +144,7 @@ def test_dcmtk_reads_the_documents(any_case: ReportCase, tmp_path: Path, run_too
 
 def test_gdcm_reads_the_images(any_case: ReportCase, tmp_path: Path, run_tool: Tool):
     for path in written(build_once(any_case), tmp_path):
-        if path.stem in ("segmentation", "summary_image"):
+        if path.name.startswith(("segmentation", "summary_image")):
             result = run_tool("gdcminfo", path)
             assert result.returncode == 0, result.stderr
             assert "Dimensions" in result.stdout
@@ -150,7 +152,7 @@ def test_gdcm_reads_the_images(any_case: ReportCase, tmp_path: Path, run_tool: T
 
 def test_results_of_a_real_head_are_valid(real_case: ReportCase, triage_data: Path, tmp_path: Path, run_tool: Tool):
     paths = written(build_once(real_case), tmp_path)
-    assert {path.stem for path in paths} >= {"segmentation", "measurement_report"}
+    assert {path.name.partition(".")[0] for path in paths} >= {"segmentation", "measurement_report"}
     for path in paths:
         result = run_tool("dciodvfy", "-new", path)
         assert result.returncode == 0, result.stderr

@@ -13,6 +13,7 @@ from pydicom import Dataset, dcmread
 from pipelines.reasons import Reason
 from reporting.build import build
 from tests.unit.reporting.cases import Shape, made_case
+from tests.unit.reporting.mammogram_cases import FOUR, GROUPS, PAIR, mammography_case, refused_view
 from tests.unit.reporting.nodule_cases import NODULES, nodule_case
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "reporting"
@@ -22,6 +23,8 @@ CASES = {
     "unsure": lambda: made_case(status="unsure", warnings=(Reason("contrast.given"),)),
     "nodules": lambda: nodule_case(nodules=NODULES[:3], warnings=(Reason("contrast.given"),)),
     "no_nodules": lambda: nodule_case(nodules=(), status="clean"),
+    "mammograms": lambda: mammography_case(groups=(*PAIR, GROUPS[2])),
+    "no_groups": lambda: mammography_case(FOUR[:3], (), status="clean", refused=(refused_view("L MLO"),)),
 }
 
 
@@ -37,7 +40,12 @@ def as_json(dataset: Dataset) -> str:
 
 @pytest.mark.parametrize("name", CASES)
 def test_objects_are_as_they_were(name: str, request: pytest.FixtureRequest):
-    found = {f"{name}.{built.kind}.json": as_json(dcmread(BytesIO(built.content))) for built in build(CASES[name]())}
+    numbered: dict[str, int] = {}
+    found = {}
+    for built in build(CASES[name]()):
+        number = numbered[built.kind] = numbered.get(built.kind, 0) + 1
+        file = f"{name}.{built.kind}.json" if number == 1 else f"{name}.{built.kind}.{number}.json"
+        found[file] = as_json(dcmread(BytesIO(built.content)))
     if request.config.getoption("--regen"):
         GOLDEN.mkdir(parents=True, exist_ok=True)
         for stale in GOLDEN.glob(f"{name}.*.json"):
