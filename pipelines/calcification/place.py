@@ -26,6 +26,8 @@ FROM_ABOVE = frozenset({"CC", "XCCL", "XCCM", "FB"})
 """Views on which outer and inner halves are seen; on the others it is upper and lower ones."""
 LEAST_MUSCLE_MM = 15.0
 """Height of muscle from which on its edge has a direction."""
+TRIMMED = 4
+"""How often the line is drawn anew without what lies far from it."""
 STEEPEST = 70.0
 """Degrees: an edge of muscle that leans more than this from the columns is none."""
 
@@ -143,6 +145,10 @@ def _muscle_edge(view: Mammogram, pectoral: NDArray[np.bool_]) -> tuple[float, f
     found = pectoral[rows]
     edge = found.argmax(axis=1) if view.chest_wall == "right" else found.shape[1] - found[:, ::-1].argmax(axis=1)
     slope, offset = np.polyfit(rows + 0.5, edge, 1)
+    for _ in range(TRIMMED):  # where the muscle is cut by the skin or ends round, its border is not its edge
+        off = np.abs(edge - slope * (rows + 0.5) - offset)
+        near = off <= 2 * np.median(off) + 1
+        slope, offset = np.polyfit(rows[near] + 0.5, edge[near], 1)
     leans_back = slope > 0 if view.chest_wall == "right" else slope < 0
     return (float(slope), float(offset)) if leans_back and np.degrees(np.arctan(abs(slope))) < STEEPEST else None
 
@@ -154,7 +160,8 @@ def _foremost(mask: NDArray[np.bool_], normal: tuple[float, float]) -> tuple[flo
         return mask.shape[1] / 2, mask.shape[0] / 2
     found = mask[rows]
     ends = found.argmax(axis=1) if normal[0] < 0 else found.shape[1] - 1 - found[:, ::-1].argmax(axis=1)
-    k = int((ends * normal[0] + rows * normal[1]).argmax())
+    forward = ends * normal[0] + rows * normal[1]
+    k = int(np.median(np.flatnonzero(forward >= forward.max() - 1)))
     return float(ends[k]) + 0.5, float(rows[k]) + 0.5
 
 
