@@ -41,7 +41,8 @@ class MadeView:
     """A view as stored: the chest wall of a left breast lies at the left border, of a right one at the right.
 
     `picture` holds pixels and calcifications. `nipple_px` and the points of `muscle_px` (the muscle's edge, from above
-    down; empty where there is none) are (column, row). `breast` bool `[row, column]`.
+    down; empty where there is none) are (column, row). `breast` bool `[row, column]`;
+    `thickness_mm` between the plates.
     """
 
     picture: Picture
@@ -50,6 +51,7 @@ class MadeView:
     breast: NDArray[np.bool_]
     mimics: tuple[Mimic, ...]
     projection: Projection
+    thickness_mm: float
 
 
 def make_view(generator: Generator, breast: MadeBreast, options: ViewOptions) -> MadeView:
@@ -73,6 +75,7 @@ def make_view(generator: Generator, breast: MadeBreast, options: ViewOptions) ->
         covered,
         tuple(scene.mimics),
         projection,
+        scene.usual_mm,
     )
 
 
