@@ -64,7 +64,7 @@ def number(relation: Relation, name: Code, value: float, unit: Code) -> Dataset:
     """A number with its unit."""
     measured = Dataset()
     measured.MeasurementUnitsCodeSequence = [code_item(unit)]
-    measured.NumericValue = DSfloat(float(value), auto_format=True)
+    measured.NumericValue = DSfloat(f"{value:.0f}" if value == round(value) else float(value), auto_format=True)
     item = _item(relation, "NUM", name)
     item.MeasuredValueSequence = [measured]
     return item

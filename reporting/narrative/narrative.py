@@ -146,10 +146,14 @@ class Narrative:
         twice = [self.on_both_views] if finding.partner_uid else []
         return [*parts, *twice, self.certainty.format(self.percent(finding.certainty))]
 
-    def tracking(self, number: int, finding: Finding) -> str:
-        """The readable Tracking Identifier of a finding, alike in all objects: by its side, or the view it is on."""
-        side = "" if finding.side is None else f", {self.sides[finding.side]}"
-        side = side if finding.view is None else f", {finding.view}"
+    def tracking(self, number: int, finding: Finding, *elsewhere: Finding) -> str:
+        """The readable Tracking Identifier of a finding, alike in all objects: by its side, or the view it is on.
+
+        `elsewhere` is the same finding on other views.
+        """
+        views = [one.view for one in (finding, *elsewhere) if one.view is not None]
+        told = views or ([] if finding.side is None else [self.sides[finding.side]])
+        side = "".join(f", {part}" for part in told)
         counted = self.counted.get(finding.kind.meaning)
         sentence = self.segment if counted is None else counted.segment
         return sentence.format(number=number, term=self.term(finding.label), side=side)

@@ -180,9 +180,12 @@ def _overall_impression(case: ReportCase, narrative: Narrative) -> Dataset:
 
 
 def _assessment(case: ReportCase) -> Iterator[Dataset]:
-    """TID 4002, row 1 and 2: the category that is suggested, of the breast or breasts that were read."""
+    """TID 4002, row 1 and 2: the category that is suggested, of the breast or breasts that it is suggested for."""
     if case.suggested is not None and case.study is not None:
-        sides = {SIDES[view.laterality] for view in case.study.views}
+        views = [
+            view for _, finding, _, view in outlined(case) if finding.attributes.get(codes.BI_RADS) == case.suggested
+        ]
+        sides = {SIDES[view.laterality] for view in views or case.study.views}
         side = sides.pop() if len(sides) == 1 else codes.BOTH_BREASTS
         yield content.code(
             "HAS PROPERTIES",
@@ -242,14 +245,13 @@ def _intent(case: ReportCase, group: Sequence[Placed]) -> Code:
 def _composite_feature(case: ReportCase, narrative: Narrative, group: Sequence[Placed], intent: Code) -> Dataset:
     """TID 4004 and 4005: the same group on several views."""
     tracking = uids.feature_uid(*(finding.tracking_uid for _, finding, _, _ in group))
-    names = ", ".join(narrative.tracking(number, finding) for number, finding, _, _ in group)
     certainty = max(finding.certainty for _, finding, _, _ in group)
     return content.code(
         "CONTAINS",
         codes.COMPOSITE_FEATURE,
         group[0][1].kind,
         content.code("HAS CONCEPT MOD", codes.RENDERING_INTENT, intent),
-        *_tracking(names, tracking),
+        *_tracking(narrative.tracking(group[0].number, *(placed.finding for placed in group)), tracking),
         content.code("HAS PROPERTIES", codes.COMPOSITE_TYPE, codes.RELATED_SPATIALLY),
         content.code("HAS PROPERTIES", codes.SCOPE_OF_FEATURE, codes.ON_MULTIPLE_IMAGES),
         *_algorithm(case),

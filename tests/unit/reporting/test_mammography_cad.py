@@ -184,6 +184,7 @@ def test_the_same_group_on_two_views_is_one_feature() -> None:
     assert told["Composite Type"] == "Target Content Items are related spatially"
     assert told["Scope of Feature"] == "Feature detected on multiple images"
     assert told["Certainty of Feature"] == 91.0
+    assert told["Tracking Identifier"] == "Group 1, R CC, R MLO"
     targets = below(feature, codes.SINGLE_IMAGE_FINDING)
     assert [target.RelationshipType for target in targets] == ["INFERRED FROM"] * 2
     assert [said(target)["Tracking Unique Identifier"] for target in targets] == [tracking(group) for group in PAIR]
@@ -249,7 +250,13 @@ def test_of_a_large_group_the_first_are_placed_and_it_is_said(count: int, placed
 @pytest.mark.parametrize(
     ("case", "category", "side"),
     [
-        (mammography_case(), "4B - Intermediate suspicion", "Both breasts"),
+        (mammography_case(), "4B - Intermediate suspicion", "Right breast"),
+        (mammography_case(groups=GROUPS), "4B - Intermediate suspicion", "Right breast"),
+        (
+            mammography_case(groups=(ALONE, replace(ALONE, name="other", view="L CC"))),
+            "4B - Intermediate suspicion",
+            "Both breasts",
+        ),
         (mammography_case(("R MLO",), (ALONE,)), "4B - Intermediate suspicion", "Right breast"),
         (mammography_case(groups=(), status="clean"), "1 - Negative", "Both breasts"),
         (mammography_case(("L CC", "L MLO"), (), status="clean"), "1 - Negative", "Left breast"),
