@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+OUTPUTS = 2
+"""Maps of the network: middles of calcifications, and groups."""
 CORE, OVERLAP = 704, 48
 """Pixels of a tile's side that are kept, and by how much at least it reaches beyond them."""
 SAME = 2.5
