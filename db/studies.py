@@ -20,7 +20,7 @@ class SeriesState:
     """The newest revision of one series. `reason` says why it was not read or ignored.
 
     Series that were read together as one study have one `outcome`; one of which every image was refused in it is
-    `not_read` all the same.
+    `not_read`, or `ignored`, all the same.
     """
 
     series_instance_uid: str
@@ -143,17 +143,17 @@ def _series_state(connection: Connection, row: Row[Any]) -> SeriesState:
         row.series_description,
         row.number,
         row.held,
-        _state(row) if refusal is None else "not_read",
+        _state(row) if refusal is None else refusal["action"],
         row.pipeline,
         row.score if refusal is None else None,
-        refusal or row.job_reason or row.decision_reason,
+        (refusal["reason"] if refusal else None) or row.job_reason or row.decision_reason,
         row.outcome,
     )
 
 
 def _refusal(connection: Connection, row: Row[Any]) -> dict[str, Any] | None:
-    """Why no image of the series was read although its study was; None where one was."""
-    refused = {one["sop_instance_uid"]: one["reason"] for one in (row.outcome or {}).get("refused", ())}
+    """What became of a series of which no image was read although its study was; None where one was."""
+    refused = {one["sop_instance_uid"]: one for one in (row.outcome or {}).get("refused", ())}
     if not refused or row.status == "not_read":
         return None
     query = (
@@ -162,7 +162,11 @@ def _refusal(connection: Connection, row: Row[Any]) -> dict[str, Any] | None:
         .order_by(instances.c.sop_instance_uid)
     )
     held = list(connection.execute(query).scalars())
-    return refused[held[0]] if all(uid in refused for uid in held) else None
+    if not all(uid in refused for uid in held):
+        return None
+    # Of several that of an image which somebody should look at.
+    result: dict[str, Any] = max((refused[uid] for uid in held), key=lambda one: one["action"] == "not_read")
+    return result
 
 
 def _state(row: Row[Any]) -> str:

@@ -18,16 +18,15 @@ from pydicom.multival import MultiValue
 
 from pipelines.foreign import FOREIGN_ERRORS
 from pipelines.instance import MULTI_FRAME
+from pipelines.mammogram_header import plain_view
 from pipelines.part10 import LARGEST_FILE_BYTES
-from pipelines.reasons import refuse
+from pipelines.reasons import Refusal, refuse
 
 Value = str | float
 KEPT_FACTS = 20_000
 """Instances whose facts are kept in memory, so that a file is read once although several stages ask for it."""
 STANDARD_VIEWS = frozenset({"R CC", "L CC", "R MLO", "L MLO"})
 """What a screening study is made of."""
-# CID 4014, with the SNOMED-RT values of older files; View Position (0018,5101) has the names themselves.
-_PROJECTIONS = {"399162004": "CC", "R-10242": "CC", "399368009": "MLO", "R-10226": "MLO"}
 UNLIKELY = 1e7
 """Numbers from here on (mm, counts) are mistakes, and so are those that are none."""
 
@@ -175,12 +174,9 @@ def _whole(header: Dataset, keyword: str) -> int | None:
 
 
 def _standard_view(header: Dataset) -> str:
-    view = next(iter(_items(header, "ViewCodeSequence")), Dataset())
-    if _items(view, "ViewModifierCodeSequence") or first_text(header, "BreastImplantPresent") == "YES":
-        return ""
-    side = first_text(header, "ImageLaterality") or first_text(header, "Laterality")
-    projection = _PROJECTIONS.get(first_text(view, "CodeValue")) or first_text(header, "ViewPosition")
-    return name if (name := f"{side} {projection}") in STANDARD_VIEWS else ""
+    with suppress(Refusal, *FOREIGN_ERRORS):
+        return name if (name := plain_view(header)) in STANDARD_VIEWS else ""
+    return ""
 
 
 def _place(*holders: Dataset) -> tuple[Place, ...]:

@@ -381,14 +381,6 @@ add_rows(
     ),
 )
 
-add_rows(
-    ReasonRow(
-        "selection.tomosynthesis",
-        "It is breast tomosynthesis, which is not read.",
-        "Read it by eye; mammograms of the study are read.",
-    ),
-)
-
 # Why another series of the study is read, or none: told to whoever asks, no fault of anybody.
 add_rows(
     *(

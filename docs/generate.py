@@ -50,6 +50,8 @@ FAMILIES = {
     "receive": "Taking in",
     "input": "What an instance is",
     "series": "What a series is",
+    "view": "What a view of a breast is",
+    "study": "What a study is",
     "geometry": "Where the slices lie",
     "body_part": "What the images show",
     "contrast": "Contrast",

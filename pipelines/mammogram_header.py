@@ -176,6 +176,18 @@ def read_header(dataset: Dataset, shape: tuple[int, int]) -> ViewFacts:
     )
 
 
+def plain_view(dataset: Dataset) -> str:
+    """The name of a plain view, such as `R CC`: without modifiers, and without an implant, with which each view is
+    taken twice. Empty for other views and objects. Raises `Refusal` where it cannot be told.
+    """
+    if "".join(strings(dataset, "SOPClassUID")) not in {PRESENTED_CLASS, RAW_CLASS}:
+        return ""
+    projection, modifiers = _view(dataset)
+    if modifiers or strings(dataset, "BreastImplantPresent") == ["YES"]:
+        return ""
+    return f"{_laterality(dataset, projection, _orientation(dataset), [])} {projection}"
+
+
 def _check_what_is_shown(dataset: Dataset) -> None:
     kinds = _kinds(dataset)
     if any(kind.startswith("TOMO") for kind in kinds) and not kinds & SYNTHETIC:

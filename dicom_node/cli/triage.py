@@ -211,7 +211,8 @@ def _texts(entry: Mapping[str, Any]) -> Iterator[str]:
     for warning in entry["warnings"]:
         yield f"Note: {warning['text']}"
     for refused in entry.get("refused", ()):
-        yield f"Not read: image {refused['sop_instance_uid']}. {refused['reason']['text']}"
+        action = refused["action"].replace("_", " ").capitalize()
+        yield f"{action}: image {refused['sop_instance_uid']}. {refused['reason']['text']}"
     for one in entry["objects"]:
         if one["path"]:
             yield one["path"]

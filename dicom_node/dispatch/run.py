@@ -181,6 +181,13 @@ def _answer(steps: _Steps, outcome: Outcome, seconds: dict[str, float]) -> ReadA
         "seconds": rounded,
         "repairs": [repair.as_json() for repair in steps.repairs],
         "prior": steps.found.as_json(),
-        "refused": [{"sop_instance_uid": one.instance_uid, "reason": one.reason.as_json()} for one in steps.refused],
+        "refused": [
+            {
+                "sop_instance_uid": one.instance_uid,
+                "action": "ignored" if one.reason.row.severity == "info" else "not_read",
+                "reason": one.reason.as_json(),
+            }
+            for one in steps.refused
+        ],
     }
     return ReadAnswer(outcome.status, outcome.score, outcome.model, document, steps.built)

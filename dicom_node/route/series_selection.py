@@ -13,16 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydicom.uid import (
-    UID,
-    BreastProjectionXRayImageStorageForPresentation,
-    BreastProjectionXRayImageStorageForProcessing,
-    BreastTomosynthesisImageStorage,
-    CTImageStorage,
-    DigitalMammographyXRayImageStorageForPresentation,
-    DigitalMammographyXRayImageStorageForProcessing,
-    SegmentationStorage,
-)
+from pydicom.uid import UID, CTImageStorage, SegmentationStorage
 
 import dicom_node.reasons  # noqa: F401  (enters the service's rows)
 from dicom_node.headers import STANDARD_VIEWS, InstanceFacts
@@ -30,6 +21,7 @@ from dicom_node.route.kernels import Kernel, classify
 from dicom_node.route.policy import Evaluation, fired
 from dicom_node.stack import Stack, is_localizer, stack_of
 from pipelines.instance import MULTI_FRAME
+from pipelines.mammogram_header import PRESENTED_CLASS, RAW_CLASS, TOMOSYNTHESIS
 from pipelines.reasons import Fact, Reason
 
 Kind = Literal[
@@ -46,11 +38,9 @@ FARTHEST_FROM_AXIAL = 45.0
 
 # Classes that are what they are, whatever words stand in their descriptions.
 KIND_OF_CLASS: Mapping[str, Kind] = {
-    DigitalMammographyXRayImageStorageForPresentation: "image",
-    DigitalMammographyXRayImageStorageForProcessing: "image",
-    BreastTomosynthesisImageStorage: "tomosynthesis",
-    BreastProjectionXRayImageStorageForPresentation: "tomosynthesis",
-    BreastProjectionXRayImageStorageForProcessing: "tomosynthesis",
+    PRESENTED_CLASS: "image",
+    RAW_CLASS: "image",
+    **dict.fromkeys(TOMOSYNTHESIS, "tomosynthesis"),
 }
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 # Image Type (0008,0008), values 3 and later, by the names of PS3.3 C.8.2.1.1.1 and of the makers.
@@ -77,9 +67,9 @@ REASON_OF_KIND: Mapping[Kind, str] = {
     "parametric_map": "selection.parametric_map",
     "projection": "selection.projection",
     "color": "selection.color",
-    "tomosynthesis": "selection.tomosynthesis",
+    "tomosynthesis": "view.tomosynthesis",
 }
-NOT_READ = frozenset({"selection.tomosynthesis"})
+NOT_READ = frozenset({"view.tomosynthesis"})
 """Reasons that leave something to be read by eye: the series is not ignored, it is not read."""
 
 

@@ -57,6 +57,14 @@ def view(series: int, name: str, *, number: int = 1, study: int = 1, **changes: 
     return made
 
 
+def magnified(made: Dataset) -> Dataset:
+    """The same view with a modifier."""
+    modifier = Dataset()
+    modifier.CodeValue, modifier.CodingSchemeDesignator, modifier.CodeMeaning = "399163009", "SCT", "Magnification"
+    made.ViewCodeSequence[0].ViewModifierCodeSequence = [modifier]
+    return made
+
+
 def with_pixels(made: Dataset) -> Dataset:
     """A breast at the chest wall, the rest black."""
     rows, columns = np.mgrid[: made.Rows, : made.Columns]

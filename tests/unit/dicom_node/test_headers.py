@@ -12,7 +12,7 @@ from pydicom.uid import EnhancedCTImageStorage
 from dicom_node.headers import attributes, facts_of, read_facts, read_header, values
 from pipelines.reasons import Refusal
 from tests.unit.dicom_node.made import AXIAL, encoded, header
-from tests.unit.dicom_node.mammograms import VIEWS, view
+from tests.unit.dicom_node.mammograms import VIEWS, magnified, view
 
 
 def test_facts_of_a_slice() -> None:
@@ -78,9 +78,8 @@ def test_other_views_are_no_standard_ones(changes: dict[str, object]) -> None:
 
 
 def test_modified_view_and_other_images_are_no_standard_ones() -> None:
-    magnified = view(1, "R CC")
-    magnified.ViewCodeSequence[0].ViewModifierCodeSequence = [Dataset()]
-    assert (facts_of(magnified).standard_view, facts_of(header(1, 1)).standard_view) == ("", "")
+    made = magnified(view(1, "R CC"))
+    assert (facts_of(made).standard_view, facts_of(header(1, 1)).standard_view) == ("", "")
 
 
 def test_instance_must_say_to_which_series_it_belongs() -> None:

@@ -113,7 +113,7 @@ def test_triage_gives_a_mammography_study_one_entry(node: Node, breasts: Path, t
     [finding] = four["findings"]
     assert (finding["view"], finding["center_px"], finding["count"]) == ("R CC", [20.0, 20.0], 3)
     assert {Path(one["path"]).is_file() for one in four["objects"]} == {True}
-    assert (tomosynthesis["status"], tomosynthesis["reason"]["code"]) == ("not_read", "selection.tomosynthesis")
+    assert (tomosynthesis["status"], tomosynthesis["reason"]["code"]) == ("not_read", "view.tomosynthesis")
     assert (two["status"], two["series_instance_uids"]) == ("finding", ["2.25.2.1", "2.25.2.2"])
     [refused] = two["refused"]
     assert (refused["sop_instance_uid"], refused["reason"]["code"]) == ("2.25.2.2.1", "input.missing_attribute")
@@ -139,7 +139,7 @@ def test_route_explains_what_is_read_together(node: Node, breasts: Path) -> None
     words = told(node.run("route", breasts)).stdout
     assert "together with 3 more series, as one study" in words
     assert "read when nothing more came for 120 s" in words
-    assert "not read. It is breast tomosynthesis" in words
+    assert "not read. The object is a tomosynthesis" in words
 
 
 def test_triage_gives_the_same_objects_twice(dummy: Node, study: Path, tmp_path: Path) -> None:

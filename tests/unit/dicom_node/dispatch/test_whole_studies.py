@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,21 @@ def test_one_bad_view_is_not_read_with_its_reason_and_the_others_are(bench: Benc
     assert bad.reason is not None and bad.reason["code"] == "input.missing_attribute"
     assert [(one.state, one.reason) for one in by_uid.values()] == [("finding", None)] * 4
     assert bench.events("reading.done")[-1]["refused"] == {"2.25.1.5.1": "input.missing_attribute"}
+
+
+def test_a_view_that_nobody_need_look_at_is_ignored(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an image For Processing whose view was read For Presentation."""
+    read = run.read_series
+
+    def with_twin(request: ReadRequest) -> run.ReadAnswer:
+        answer = read(request)
+        refused = [{**one, "action": "ignored"} for one in answer.outcome["refused"]]  # type: ignore[attr-defined]
+        return replace(answer, outcome={**answer.outcome, "refused": refused})
+
+    monkeypatch.setattr("tests.unit.dicom_node.dispatch.test_stage.read_series", with_twin)
+    bench.receive(*four_views(), view(5, "R CC", ImageLaterality=None))
+    bench.settle()
+    assert [one.state for one in bench.study().series] == ["finding"] * 4 + ["ignored"]
 
 
 def test_a_series_of_which_one_image_was_read_is_read(bench: Bench) -> None:

@@ -40,7 +40,7 @@ from pipelines.reasons import Reason
 from tests.conftest import MovableClock
 from tests.dummy_room import dummy_pipeline
 from tests.unit.dicom_node.made import Sender, facts, settle, stack
-from tests.unit.dicom_node.mammograms import VIEWS, four_views, view
+from tests.unit.dicom_node.mammograms import VIEWS, four_views, magnified, view
 
 RULE = (Evaluation("breast", "dummy_study", "routine", ()),)
 OTHER = (Evaluation("head", "hemorrhage", "stat", ()),)
@@ -123,9 +123,7 @@ def test_views_that_do_not_tell_the_study_is_whole(changes: dict[str, Any]) -> N
 
 
 def test_a_magnified_view_is_no_standard_one() -> None:
-    magnified = view(4, "L MLO")
-    magnified.ViewCodeSequence[0].ViewModifierCodeSequence = [Dataset()]
-    assert decided(*(candidate(one) for one in (*four_views()[:3], magnified))) == {}
+    assert decided(*(candidate(one) for one in (*four_views()[:3], magnified(view(4, "L MLO"))))) == {}
 
 
 def test_no_study_at_all_is_not_whole() -> None:
@@ -152,7 +150,7 @@ def test_tomosynthesis_is_not_read_and_loses_no_view(sop_class_uid: str) -> None
         if one.candidate is tomosynthesis
     ]
     assert choice.reason is not None
-    assert (choice.action, choice.reason.code) == ("not_read", "selection.tomosynthesis")
+    assert (choice.action, choice.reason.code) == ("not_read", "view.tomosynthesis")
     assert decided(*views(*VIEWS), tomosynthesis)[1] == [2, 3, 4]
 
 
@@ -385,7 +383,7 @@ def test_other_series_are_decided_while_the_views_wait(node: Node, clock: Movabl
     node.sender.push(stack(3, 20), clock())
     node.settle(clock())
     assert node.decisions() == {
-        "2": ("not_read", "selection.tomosynthesis", []),
+        "2": ("not_read", "view.tomosynthesis", []),
         "3": ("read", None, []),
     }
     clock.advance(60)
