@@ -9,6 +9,12 @@ import click
 from rich.progress import Progress
 
 from dicom_node.cli.common import errors, print_json, say, with_json
+from pipelines.phantom.breast.anatomy import BENIGN, DENSITIES, GroupRecipe
+from pipelines.phantom.breast.calcifications import GROUPED
+from pipelines.phantom.breast.mimics import LOOKALIKES
+from pipelines.phantom.breast.study import SIDES, VIEWS, BreastStudyOptions, Detector, SidedRecipe, Voi
+from pipelines.phantom.breast.study import make_study as make_breast_study
+from pipelines.phantom.breast.truth import DISTRIBUTIONS
 from pipelines.phantom.chest.nodules import KINDS, POSITIONS, NoduleRecipe
 from pipelines.phantom.chest.study import ChestStudyOptions
 from pipelines.phantom.chest.study import make_study as make_chest_study
@@ -33,6 +39,30 @@ def _recipe(value: str) -> NoduleRecipe:
         return NoduleRecipe(kind, position, float(diameter))
     except ValueError as error:
         raise click.BadParameter(f"{value!r}: the diameter is a number of millimetres") from error
+
+
+def _groups(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[SidedRecipe, ...]:
+    return tuple(_group(value) for value in values)
+
+
+def _group(value: str) -> SidedRecipe:
+    side, _, rest = value.partition(":")
+    morphology, _, distribution = rest.partition(":")
+    distribution = distribution or "grouped"
+    if side not in SIDES or morphology not in GROUPED or distribution not in DISTRIBUTIONS:
+        raise click.BadParameter(
+            f"{value!r}: the side is R or L, the morphology one of {', '.join(GROUPED)}, "
+            f"the distribution one of {', '.join(DISTRIBUTIONS)}"
+        )
+    return SidedRecipe(side, GroupRecipe(morphology, distribution))
+
+
+def _views(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
+    names = {name.replace(" ", ""): name for name in VIEWS}
+    wanted = [view.strip().upper() for view in value.split(",")]
+    if unknown := [view for view in wanted if view not in names]:
+        raise click.BadParameter(f"{', '.join(unknown)}: the views are {', '.join(names)}")
+    return tuple(names[view] for view in wanted)
 
 
 _KERNEL = click.Choice(get_args(Kernel))
@@ -109,6 +139,62 @@ def chest(*, out: Path, as_json: bool, **options: Any) -> None:
     with Progress(console=errors, transient=True) as bar:
         try:
             made = make_chest_study(out, ChestStudyOptions(**options), _heard(bar, "Making a chest"))
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+    _tell(out, len(made.files), made.truth, as_json)
+
+
+@phantom.command()
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
+@click.option("--seed", default=0, show_default=True, help="The same seed and options give the same bytes.")
+@click.option(
+    "--groups",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0, 20),
+    help="How many random groups of calcifications.",
+)
+@click.option(
+    "--group",
+    "recipes",
+    multiple=True,
+    callback=_groups,
+    metavar="SIDE:MORPHOLOGY[:DISTRIBUTION]",
+    help="A group to make besides, such as R:fine_pleomorphic or L:punctate:segmental; can be repeated.",
+)
+@click.option("--density", type=click.Choice(DENSITIES), help="BI-RADS category; by default left to chance.")
+@click.option(
+    "--benign",
+    multiple=True,
+    type=click.Choice(BENIGN),
+    help="What else is calcified in both breasts; can be repeated.",
+)
+@click.option("--lesions", default=0, show_default=True, help="Cysts, masses and lymph nodes in each breast.")
+@click.option(
+    "--lookalike",
+    "lookalikes",
+    multiple=True,
+    type=click.Choice(LOOKALIKES),
+    help="What each view shows that only looks like calcification; can be repeated.",
+)
+@click.option("--views", default="RCC,LCC,RMLO,LMLO", show_default=True, callback=_views, help="Which views.")
+@click.option(
+    "--detector", type=click.Choice(get_args(Detector)), default="selenium", show_default=True, help="Kind of detector."
+)
+@click.option("--pitch-mm", default=0.0, help="Side of a pixel; by default the detector's.")
+@click.option("--dose", default=1.0, show_default=True, help="Times the usual one; less gives more noise.")
+@click.option("--for-processing", "is_for_processing", is_flag=True, help="Raw images instead of those to be shown.")
+@click.option(
+    "--voi", type=click.Choice(get_args(Voi)), default="window", show_default=True, help="How images say to be shown."
+)
+@click.option("--nipple-markers", "has_nipple_markers", is_flag=True, help="With a ball of lead at the nipple.")
+@click.option("--date", "study_date", default="20250101", show_default=True, metavar="YYYYMMDD", help="Study date.")
+@with_json
+def breast(*, out: Path, as_json: bool, **options: Any) -> None:
+    """Make a mammography study with groups of calcifications."""
+    with Progress(console=errors, transient=True) as bar:
+        try:
+            made = make_breast_study(out, BreastStudyOptions(**options), _heard(bar, "Making two breasts"))
         except ValueError as error:
             raise click.UsageError(str(error)) from error
     _tell(out, len(made.files), made.truth, as_json)

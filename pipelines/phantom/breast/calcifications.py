@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipelines.phantom.breast.texture import Field, Points, splat, winding
-from pipelines.phantom.breast.truth import SUSPICIOUS, Distribution, Morphology, Shape
+from pipelines.phantom.breast.truth import DISTRIBUTIONS, SUSPICIOUS, Distribution, Morphology, Shape
 
 Generator = np.random.Generator
 
@@ -309,16 +309,17 @@ class Layout:
     angles: tuple[float | None, ...]
 
 
-_GROUPED: tuple[tuple[Morphology, float], ...] = (
-    ("punctate", 0.2),
-    ("round", 0.12),
-    ("amorphous", 0.17),
-    ("coarse_heterogeneous", 0.1),
-    ("fine_pleomorphic", 0.23),
-    ("fine_linear", 0.1),
-    ("milk_of_calcium", 0.05),
-    ("rod", 0.03),
-)
+GROUPED: dict[Morphology, float] = {
+    "punctate": 0.2,
+    "round": 0.12,
+    "amorphous": 0.17,
+    "coarse_heterogeneous": 0.1,
+    "fine_pleomorphic": 0.23,
+    "fine_linear": 0.1,
+    "milk_of_calcium": 0.05,
+    "rod": 0.03,
+}
+"""What the grains of groups are, and how often."""
 
 
 def random_group(
@@ -328,8 +329,8 @@ def random_group(
     most_mm: float = 40.0,
 ) -> Layout:
     """A group as they come: what its grains are, how many, how far apart; `most_mm` limits its size."""
-    kinds, odds = zip(*_GROUPED, strict=True)
-    kind: Morphology = morphology or kinds[int(generator.choice(len(kinds), p=np.array(odds) / sum(odds)))]
+    kinds, odds = tuple(GROUPED), np.array(tuple(GROUPED.values()))
+    kind: Morphology = morphology or kinds[int(generator.choice(len(kinds), p=odds / odds.sum()))]
     how = distribution or _random_distribution(generator, kind)
     count = int(np.clip(np.exp(generator.normal(2.4, 0.65)), 3, 60))
     if how in {"segmental", "regional", "diffuse"}:
@@ -373,14 +374,13 @@ def random_plaques(generator: Generator, length_mm: float) -> tuple[Plaque, ...]
 
 
 def _random_distribution(generator: Generator, kind: Morphology) -> Distribution:
-    kinds: tuple[Distribution, ...] = ("grouped", "linear", "segmental", "regional", "diffuse")
     odds = {
         "fine_linear": (0.35, 0.35, 0.28, 0.02, 0),
         "milk_of_calcium": (0.5, 0, 0, 0.3, 0.2),
         "rod": (0, 0, 0.4, 0.4, 0.2),
     }
     chosen = odds.get(kind, (0.74, 0.08, 0.08, 0.07, 0.03))
-    return kinds[int(generator.choice(len(kinds), p=chosen))]
+    return DISTRIBUTIONS[int(generator.choice(len(DISTRIBUTIONS), p=chosen))]
 
 
 def _shape(generator: Generator, kind: Morphology, mixed: bool) -> Shape:

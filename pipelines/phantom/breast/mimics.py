@@ -33,6 +33,10 @@ IN_BREAST: tuple[tuple[MimicKind, float], ...] = (
 )
 
 
+LOOKALIKES: tuple[MimicKind, ...] = tuple(kind for kind, _ in (*IN_BREAST, *ON_DETECTOR))
+"""What an image of a digital detector may show."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
     """Where to add one, with what randomness, and in which direction the tissue runs there."""

@@ -47,6 +47,7 @@ Voi = Literal["window", "sigmoid", "lut"]
 
 VIEWS: tuple[ViewName, ...] = ("R CC", "L CC", "R MLO", "L MLO")
 """In hanging order."""
+SIDES: tuple[Laterality, ...] = ("R", "L")
 PITCH_MM: dict[Detector, float] = {"selenium": 0.07, "scintillator": 0.1}
 FRAMES = {0.05: (4728, 3540), 0.07: (3328, 2560), 0.085: (3518, 2800), 0.0941: (3062, 2394), 0.1: (2850, 2394)}
 """Rows and columns of detectors by their pitch; one of another pitch has the size of that of 0.07 mm."""
@@ -164,7 +165,6 @@ def _breasts(options: BreastStudyOptions) -> dict[Laterality, MadeBreast]:
         sided[recipe.laterality].append(recipe.recipe)
     for _ in range(options.groups):
         sided["R" if generator.random() < 0.5 else "L"].append(GroupRecipe())
-    sides: tuple[Laterality, ...] = ("R", "L")
     return {
         side: make_breast(
             np.random.default_rng((options.seed, 3, k)),
@@ -177,7 +177,7 @@ def _breasts(options: BreastStudyOptions) -> dict[Laterality, MadeBreast]:
                 lesions=options.lesions,
             ),
         )
-        for k, side in enumerate(sides)
+        for k, side in enumerate(SIDES)
     }
 
 

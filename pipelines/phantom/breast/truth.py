@@ -41,6 +41,7 @@ Morphology = Literal[
     "dystrophic",
 ]
 Distribution = Literal["grouped", "linear", "segmental", "regional", "diffuse"]
+DISTRIBUTIONS: tuple[Distribution, ...] = ("grouped", "linear", "segmental", "regional", "diffuse")
 MimicKind = Literal[
     "noise_clump",
     "crossing",
