@@ -222,21 +222,21 @@ def _view(image: _Image, stored: StoredValues) -> Mammogram:
         warnings = list(image.facts.warnings)
         if is_lossy(image.header):
             warnings.append(Reason("input.lossy"))
-        collimated = _collimated(image.header, stored, step, warnings)
-        outside = collimated | _padded(image.header, stored)
+        padded = _padded(image.header, stored)
+        outside = padded | _collimated(image.header, stored, padded, step, warnings)
         values = modality_values(image.header, possible_values(image.pixels))
         counts = np.bincount(unsigned[::SAMPLE, ::SAMPLE][~outside[::SAMPLE, ::SAMPLE]], minlength=len(values))
         if not counts.any():
             raise refuse("view.empty")
         greys, suits = _greys(image, values, counts)
-        coarse, beyond = unsigned[::step, ::step], collimated[::step, ::step]
-        _check_content(np.where(beyond, 0, greys[coarse]))
+        coarse, beyond = unsigned[::step, ::step], outside[::step, ::step]
+        _check_content(np.where(beyond & ~padded[::step, ::step], 0, greys[coarse]))
         if _is_inverted(greys[coarse], beyond):
             greys, suits = _greys(image, values, counts, against_header=True)
             warnings.append(Reason("view.inverted"))
         if not suits:
             warnings.append(Reason("view.no_window"))
-        chest_wall = _chest_wall(np.where(outside[::step, ::step], 0, greys[coarse]), image.facts, warnings)
+        chest_wall = _chest_wall(np.where(beyond, 0, greys[coarse]), image.facts, warnings)
         pixels = np.take(greys.astype(np.float32), unsigned)
         pixels[outside] = 0
     facts = image.facts
@@ -287,7 +287,9 @@ def _padded(header: Dataset, stored: StoredValues) -> NDArray[np.bool_]:
     return is_padded
 
 
-def _collimated(header: Dataset, stored: StoredValues, step: int, warnings: list[Reason]) -> NDArray[np.bool_]:
+def _collimated(
+    header: Dataset, stored: StoredValues, padded: NDArray[np.bool_], step: int, warnings: list[Reason]
+) -> NDArray[np.bool_]:
     """What lies outside the collimator's shapes (PS3.3, C.8.7.3), unless the image shows something there."""
     inside = np.ones(stored.shape, np.bool_)
     kinds = strings(header, "CollimatorShape")
@@ -298,7 +300,7 @@ def _collimated(header: Dataset, stored: StoredValues, step: int, warnings: list
     except (Refusal, ValueError):
         warnings.append(Reason("view.collimation_doubted"))
         return np.zeros_like(inside)
-    hidden = stored[::step, ::step][~inside[::step, ::step]].astype(np.float64)
+    hidden = stored[::step, ::step][~(inside | padded)[::step, ::step]].astype(np.float64)
     if hidden.size:
         low, high = np.percentile(stored[::step, ::step], [1, 99])
         if np.subtract(*np.percentile(hidden, [95, 5])) > EVEN * max(high - low, 1.0):
@@ -355,16 +357,16 @@ def _check_content(greys: Floats) -> None:
 def _is_inverted(greys: Floats, beyond: NDArray[np.bool_]) -> bool:
     """Whether the air beside the breast is brighter than what differs from it.
 
-    Air is the evener of the two strips along the left and right border. Where none is even, or both are and contradict
-    each other, it cannot be told.
+    Air is what is even in a strip along the left or right border of what was exposed. Where neither strip is even, or
+    both are and contradict each other, it cannot be told. Some makers write padding where they found air: where there
+    is nothing else, the grey of the padding counts.
     """
+    columns = np.flatnonzero(~beyond.all(axis=0))
     width = max(2, round(STRIP * greys.shape[1]))
-    shown = np.where(beyond, np.nan, greys)
     answers = set()
-    for strip in (shown[:, :width], shown[:, -width:]):
-        if np.isnan(strip).mean() > 0.5:
-            continue
-        low, air, high = np.nanpercentile(strip, [15, 50, 85])
+    for at in (columns[:width], columns[-width:]):
+        strip, unknown = greys[:, at], beyond[:, at]
+        low, air, high = np.percentile(strip if unknown.mean() > 0.5 else strip[~unknown], [15, 50, 85])
         other = greys[~beyond & (np.abs(greys - air) > EVEN)]
         if high - low <= EVEN and other.size >= 0.02 * greys.size:
             answers.add(bool(air > np.median(other)))

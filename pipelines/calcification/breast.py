@@ -19,7 +19,7 @@ from pipelines.geometry import Floats
 from pipelines.mammogram import Border, Mammogram
 
 Mask = NDArray[np.bool_]
-Greys = NDArray[np.float32]
+Greys = NDArray[np.floating]
 
 CELL_MM = 0.5
 SIDEWAYS = frozenset({"MLO", "ML", "LMO", "LM"})
@@ -35,25 +35,30 @@ CUT_MM = 20.0
 # The edge of the muscle: where it meets the upper border and the chest wall, mm from the corner they make.
 MUSCLE_TOP_MM, MUSCLE_WALL_MM = (8.0, 110.0, 3.0), (25.0, 220.0, 5.0)
 MUSCLE_STEEPNESS = (0.6, 7.0)
-MUSCLE_SIDE_MM = 3.0
+MUSCLE_SIDE_MM = 4.0
 """Greys are compared so far to either side of the edge."""
-LEAST_MUSCLE_STEP = 0.02
+FADE_MM = 4.0
+"""So far within the skin line the breast fades out: no edge there is the muscle's."""
+LEAST_MUSCLE_STEP = 0.05
 """Mean step of grey across the edge, as a part of the greys of the breast."""
+STEEPEST_MUSCLE = 0.7
+"""Columns for each row that the edge may lean before it is taken for a fold of skin rather than the muscle's way."""
 MUSCLE_BEND_MM = 8.0
 """How far the edge may leave the straight line."""
 
-NIPPLE_REACH_MM = 20.0
+NIPPLE_REACH_MM = 30.0
 """A nipple in profile is looked for so far along the skin from the foremost place of the breast."""
 CURVE_MM, NIPPLE_HEIGHT_MM = 0.5, 1.5
 """A round skin line stands out of its mean by the first; a nipple that does so by the second more is certain."""
 
-AROUND_MM = 8.0
+AROUND_MM = (8.0, 50.0)
 LEAST_METAL_CONTRAST = 0.25
-"""Over what lies around it within so many mm, as a part of the greys of the image."""
+"""Over what lies around it in a square of such a side, for clips or for devices, as a part of the greys of the image."""
 BESIDE_SKIN_MM = 6.0
 """Markers on the skin may show so far beside the breast."""
 MOST_CANDIDATES = 100
 SHADOW_MARGIN_MM = 1.5
+MOST_SHADOW_PIXELS = 300
 LEAST_FLAT, LEAST_SHARP, LEAST_FILLED = 0.5, 0.45, 0.75
 WIRE_MM, WIRE_WIDTH_MM = 8.0, 1.5
 MARKER_MM2, MARKER_DEPTH_MM, CLIP_MM2 = 0.5, 4.0, 1.5
@@ -94,9 +99,9 @@ def map_breast(view: Mammogram) -> Breast:
     step = max(1, round(CELL_MM / view.spacing.object_mm))
     cell_mm = step * view.spacing.object_mm
     turned = _Turned(view)
-    grey = turned(_blocks(view.pixels, step, np.add)) / np.float32(step * step)
+    grey: Greys = turned(_blocks(view.pixels, step, np.add)) / np.float32(step * step)
     black = grey <= grey.min()
-    padded = turned(_middles(view.outside, step)) | black.all(axis=1)[:, None] | black.all(axis=0)
+    padded = turned(_middles(view.outside, step)) | black.all(axis=1, keepdims=True) | black.all(axis=0)
     levels = _levels(grey, padded)
     is_bright = ndimage.uniform_filter(grey, 3) > levels.skin
     breast = _breast(is_bright, padded, cell_mm)
@@ -105,7 +110,7 @@ def map_breast(view: Mammogram) -> Breast:
     marks = is_bright & ~breast & ~padded
     pectoral = np.zeros_like(breast)
     if view.projection in SIDEWAYS:
-        pectoral = breast & _muscle(grey, breast, cell_mm, levels)
+        pectoral = breast & _muscle(grey, breast, depth, cell_mm, levels)
     nipple, certainty = _nipple(breast, pectoral, cell_mm)
     artifacts = marks | metal
     mask, pectoral, artifacts = (
@@ -209,7 +214,7 @@ def _levels(grey: Greys, padded: Mask) -> _Levels:
 
 def _frame(padded: Mask) -> Mask:
     """Whole rows and columns of padding, which frame a film. Other padding stands where the air is."""
-    return np.asarray(padded.all(axis=1)[:, None] | padded.all(axis=0))
+    return np.asarray(padded.all(axis=1, keepdims=True) | padded.all(axis=0))
 
 
 def _breast(is_bright: Mask, padded: Mask, cell_mm: float) -> Mask:
@@ -252,8 +257,7 @@ def _depth(breast: Mask, padded: Mask, cell_mm: float) -> Greys:
     air &= ~(is_at_wall[:, None] & (np.arange(breast.shape[1]) < first[:, None]))
     for end, beyond in ((rows[0], slice(0, rows[0])), (rows[-1], slice(rows[-1] + 1, None))):
         beside = padded[beyond][-1:] if beyond.start == 0 else padded[beyond][:1]
-        is_cut = breast[end] & (beside.any(axis=0) if beside.size else False)
-        if is_cut.sum() * cell_mm > CUT_MM:
+        if beside.size and (breast[end] & beside[0]).sum() * cell_mm > CUT_MM:
             air[beyond] = False
     depth = _distance(~air) * np.float32(cell_mm)
     return np.asarray(np.where(breast, depth, 0), np.float32)
@@ -269,7 +273,7 @@ def _distance(mask: Mask) -> Greys:
 # The pectoral muscle ----------------------------------------------------------------------------------------------
 
 
-def _muscle(grey: Greys, breast: Mask, cell_mm: float, levels: _Levels) -> Mask:
+def _muscle(grey: Greys, breast: Mask, depth: Greys, cell_mm: float, levels: _Levels) -> Mask:
     """What lies above and behind the muscle's edge; nothing where no edge is seen.
 
     A straight line from the upper border to the chest wall is sought across which the grey falls most, over its whole
@@ -281,7 +285,7 @@ def _muscle(grey: Greys, breast: Mask, cell_mm: float, levels: _Levels) -> Mask:
         return nothing
     corner = np.array([rows[0], columns[0]], np.float64)
     smooth = ndimage.gaussian_filter(grey, 1.5 / cell_mm).astype(np.float64)
-    line = _muscle_line(smooth / max(levels.tissue - levels.air, 1e-6), breast, corner, cell_mm)
+    line = _muscle_line(smooth / max(levels.tissue - levels.air, 1e-6), depth > FADE_MM, corner, cell_mm)
     if line is None:
         return nothing
     along = _bent(smooth, corner, line, cell_mm)
@@ -290,12 +294,12 @@ def _muscle(grey: Greys, breast: Mask, cell_mm: float, levels: _Levels) -> Mask:
     return np.asarray(np.arange(breast.shape[1]) < edge[:, None])
 
 
-def _muscle_line(smooth: Floats, breast: Mask, corner: Floats, cell_mm: float) -> tuple[float, float] | None:
+def _muscle_line(smooth: Floats, inner_breast: Mask, corner: Floats, cell_mm: float) -> tuple[float, float] | None:
     """Where the best line meets the upper border and the chest wall, mm from the corner.
 
     Greys of `smooth` are in those between air and tissue.
     """
-    height_mm = float(np.ptp(np.flatnonzero(breast.any(axis=1)))) * cell_mm
+    height_mm = float(np.ptp(np.flatnonzero(inner_breast.any(axis=1)))) * cell_mm
     tops, walls = (np.arange(*reach) for reach in (MUSCLE_TOP_MM, MUSCLE_WALL_MM))
     top, wall = (values.ravel() for values in np.meshgrid(tops, walls))
     steep = wall / top
@@ -308,13 +312,13 @@ def _muscle_line(smooth: Floats, breast: Mask, corner: Floats, cell_mm: float) -
     places = np.stack([wall[:, None] * part, top[:, None] * (1 - part)], axis=-1)
     normal = np.stack([top, wall], axis=-1)[:, None] / length[:, None, None]
     deep, inner, outer, far = (
-        _read(smooth, breast, corner + (places + away * normal) / cell_mm)
+        _read(smooth, inner_breast, corner + (places + away * normal) / cell_mm)
         for away in (-3 * MUSCLE_SIDE_MM, -MUSCLE_SIDE_MM, MUSCLE_SIDE_MM, 3 * MUSCLE_SIDE_MM)
     )
     is_held = ~np.isnan(inner) & ~np.isnan(outer)
     # What the grey falls anyway, deeper in the muscle and further in the breast, is no edge.
     slopes = np.stack([deep - inner, outer - far])
-    anyway = np.where(np.isnan(slopes), 0, slopes).sum(axis=0) / 2
+    anyway = np.where(np.isnan(slopes), 0, slopes).sum(axis=0) / 4
     # No single bright spot may carry a line.
     fall = np.where(is_held, np.clip(inner - outer - anyway, -0.15, 0.15), 0)
     mean = fall.sum(axis=1) / np.maximum(is_held.sum(axis=1), 1)
@@ -386,13 +390,15 @@ def _nipple(breast: Mask, pectoral: Mask, cell_mm: float) -> tuple[tuple[float, 
     held = np.flatnonzero(pectoral.any(axis=1))
     if len(held) * cell_mm > CUT_MM:
         edge = pectoral.shape[1] - pectoral[held][:, ::-1].argmax(axis=1)
-        slope = float(np.clip(np.polyfit(held, edge, 1)[0], -1.2, 0.0))
+        slope = float(np.clip(np.polyfit(held, edge, 1)[0], -STEEPEST_MUSCLE, 0.0))
         ahead = (front - slope * rows) / np.hypot(1, slope)
     ahead = ndimage.gaussian_filter1d(ahead, 1.5 / cell_mm, mode="nearest")
     foremost = int(np.argmax(ahead))
     height = (ahead - ndimage.gaussian_filter1d(ahead, 8 / cell_mm, mode="nearest")) * cell_mm
     away = (np.arange(len(rows)) - foremost) * cell_mm
-    standing = height * np.exp(-0.5 * (away / (NIPPLE_REACH_MM / 2)) ** 2) * (np.abs(away) <= NIPPLE_REACH_MM)
+    standing = (
+        (height - CURVE_MM) * np.exp(-0.5 * (away / (NIPPLE_REACH_MM / 2)) ** 2) * (np.abs(away) <= NIPPLE_REACH_MM)
+    )
     best = int(np.argmax(standing))
     is_at_end = foremost in (0, len(rows) - 1)
     certainty = float(np.clip((height[best] - CURVE_MM) / NIPPLE_HEIGHT_MM, 0.2, 0.9)) * (0.5 if is_at_end else 1.0)
@@ -413,7 +419,7 @@ def _metal(view: Mammogram, breast: Mask, depth: Greys, levels: _Levels, step: i
         return metal
     peak = _blocks(view.pixels, step, np.maximum)
     cell_mm = step * view.spacing.object_mm
-    around = ndimage.uniform_filter(peak, max(3, round(AROUND_MM / cell_mm)))
+    around = np.minimum(*(ndimage.uniform_filter(peak, max(3, round(mm / cell_mm))) for mm in AROUND_MM))
     brightest = float(peak.max())
     range_ = brightest - levels.air
     candidates = (peak >= brightest - 0.1 * range_) & (peak - around > LEAST_METAL_CONTRAST * range_)
@@ -452,7 +458,9 @@ def _shadow(view: Mammogram, box: tuple[slice, slice], local: float, brightest: 
     """What is bright in a box of cells, at full resolution."""
     margin = max(2, round(SHADOW_MARGIN_MM / view.spacing.object_mm))
     start = [max(0, side.start * step - margin) for side in box]
-    crop = view.pixels[tuple(slice(at, side.stop * step + margin) for at, side in zip(start, box, strict=True))]
+    # Something large need not be looked at in every pixel.
+    stride = max(1, max(side.stop - side.start for side in box) * step // MOST_SHADOW_PIXELS)
+    crop = view.pixels[tuple(slice(at, side.stop * step + margin, stride) for at, side in zip(start, box, strict=True))]
     height = (crop - local) / max(brightest - local, 1e-6)
     parts, _ = ndimage.label(height > 0.5, np.ones((3, 3)))
     peak = np.unravel_index(int(np.argmax(height)), height.shape)
@@ -460,13 +468,15 @@ def _shadow(view: Mammogram, box: tuple[slice, slice], local: float, brightest: 
     place = np.argwhere(part)
     if len(place) < 2:
         return None
+    if part[[0, -1]].any() or part[:, [0, -1]].any():
+        return None  # a part of something larger: the muscle, dense tissue
     spread = np.linalg.eigvalsh(np.cov(place.T) + np.eye(2) / 12)
-    pixel_mm = view.spacing.object_mm
+    pixel_mm = stride * view.spacing.object_mm
     short_mm, long_mm = (4 * np.sqrt(spread) * pixel_mm).tolist()
     area_mm2 = len(place) * pixel_mm**2
     wide, _ = ndimage.label(height > 0.25, np.ones((3, 3)))
     return _Shadow(
-        pixels=place + np.array(start),
+        pixels=place * stride + np.array(start),
         area_mm2=area_mm2,
         long_mm=long_mm,
         short_mm=short_mm,
