@@ -99,9 +99,14 @@ def _axes(half: int) -> tuple[Field, Field]:
     return line[None, :], line[:, None]
 
 
-def _lump(generator: Generator, length: float, angle: float, slender: float, rough: float) -> Field:
-    """An ellipsoid with an uneven outline; `rough` from 0 (smooth) to about 0.3 (jagged)."""
-    half = int(length * 0.75) + 2
+def _lump(  # noqa: PLR0917  how long, how it lies, of what form
+    generator: Generator, length: float, angle: float, slender: float, rough: float, room: float = 0.75
+) -> Field:
+    """An ellipsoid with an uneven outline; `rough` from 0 (smooth) to about 0.3 (jagged).
+
+    The map reaches `room` lengths from its middle: more where other pieces are to be joined to it.
+    """
+    half = int(length * room) + 2
     x, y = _axes(half)
     cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     along, across = x * cosine + y * sine, y * cosine - x * sine
@@ -125,7 +130,7 @@ def _round(o: _Draft) -> Field:
 
 def _pleomorphic(o: _Draft) -> Field:
     """Like broken glass: jagged, often two or three pieces in one."""
-    made = _lump(o.generator, o.length, o.angle, o.generator.uniform(0.35, 0.85), o.generator.uniform(0.1, 0.28))
+    made = _lump(o.generator, o.length, o.angle, o.generator.uniform(0.35, 0.85), o.generator.uniform(0.1, 0.28), 1.2)
     for _ in range(o.generator.integers(0, 3)):
         piece = _lump(o.generator, o.length * o.generator.uniform(0.35, 0.65), o.generator.uniform(0, np.pi), 0.7, 0.2)
         _put(made, piece, o.generator.normal(0, o.length * 0.2, 2), np.maximum)
@@ -147,7 +152,7 @@ def _amorphous(o: _Draft) -> Field:
 
 
 def _coarse(o: _Draft) -> Field:
-    made = _lump(o.generator, o.length, o.angle, o.generator.uniform(0.55, 0.95), o.generator.uniform(0.08, 0.2))
+    made = _lump(o.generator, o.length, o.angle, o.generator.uniform(0.55, 0.95), o.generator.uniform(0.08, 0.2), 1.5)
     for _ in range(o.generator.integers(1, 4)):
         piece = _lump(o.generator, o.length * o.generator.uniform(0.4, 0.8), o.generator.uniform(0, np.pi), 0.8, 0.15)
         _put(made, piece, o.generator.normal(0, o.length * 0.25, 2), np.maximum)
@@ -191,11 +196,11 @@ def _vascular(o: _Draft) -> Field:
     return _rod(o, width, 0.15, 0.5)
 
 
-def _shell(generator: Generator, length: float, part: float, rough: float) -> Field:
+def _shell(generator: Generator, length: float, part: float, rough: float, room: float = 0.75) -> Field:
     """A hollow ball; `part` of its radius is wall."""
     angle, slender = generator.uniform(0, np.pi), generator.uniform(0.8, 1.0)
     state = generator.bit_generator.state
-    outer = _lump(generator, length, angle, slender, rough)
+    outer = _lump(generator, length, angle, slender, rough, room)
     generator.bit_generator.state = state  # the same unevenness, so that the wall is even
     inner = _lump(generator, length * (1 - part), angle, slender, rough)
     _put(outer, -inner, np.zeros(2), np.add)
@@ -218,7 +223,7 @@ def _rim(o: _Draft) -> Field:
 
 def _popcorn(o: _Draft) -> Field:
     """An old fibroadenoma: large lobes run together, denser in places."""
-    made = np.zeros((2 * int(o.length * 0.8) + 5,) * 2, np.float32)
+    made = np.zeros((2 * int(o.length * 1.3) + 5,) * 2, np.float32)
     for _ in range(o.generator.integers(6, 16)):
         size = o.length * o.generator.uniform(0.15, 0.45)
         lobe = _lump(o.generator, size, o.generator.uniform(0, np.pi), o.generator.uniform(0.6, 1), 0.14)
@@ -252,7 +257,7 @@ def _large_rod(o: _Draft) -> Field:
 
 
 def _dystrophic(o: _Draft) -> Field:
-    made = _shell(o.generator, o.length, o.generator.uniform(0.3, 0.7), 0.12)
+    made = _shell(o.generator, o.length, o.generator.uniform(0.3, 0.7), 0.12, 1.5)
     for _ in range(o.generator.integers(1, 5)):
         piece = _lump(o.generator, o.length * o.generator.uniform(0.15, 0.5), o.generator.uniform(0, np.pi), 0.6, 0.2)
         _put(made, piece, o.generator.normal(0, o.length * 0.3, 2), np.maximum)
