@@ -406,16 +406,6 @@ def test_our_own_results_are_stored_and_never_read(stand: Stand, bleeding: MadeS
     assert stand.results(uid) == results
 
 
-def test_what_no_pipeline_reads_yet_is_not_read(stand: Stand, triage_data: Path) -> None:
-    files = sorted((triage_data / "breast" / "ffdm_4view").glob("exam0_*.dcm"))
-    assert files, "the pattern finds no file"
-    stand.push_as_it_is(files)
-    study = stand.settled(study_uid(files))
-    assert {series.state for series in study.series} == {"not_read"}
-    assert {series.pipeline for series in study.series} == {"calcification"}
-    assert stand.reasons(study.study_instance_uid) == {"pipeline.not_configured"}
-
-
 def test_a_few_slices_of_a_chest_are_not_read_as_a_whole_one(stand: Stand, triage_data: Path) -> None:
     files = sorted((triage_data / "chest" / "cptac_series").glob("*/000[1-6].dcm"))
     stand.push_as_it_is(files)

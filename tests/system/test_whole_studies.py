@@ -103,6 +103,9 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
                     "hard_limit_s = 20", f"hard_limit_s = 600\n{PATIENT}"
                 )
                 toml += f"""
+[routes.axilla]
+pipeline = "never_made"
+when = {{ BodyPartExamined = "AXILLA" }}
 [routes.breast]
 pipeline = "dummy_study"
 when = {{ Modality = "MG" }}
@@ -224,6 +227,13 @@ def kill(clinic: Clinic, role: str) -> None:
         return
     wait_for(lambda: clinic.node.pids().get(role, before) != before, f"{role} was not started again")
     wait_for(clinic.node.answers, "the node does not answer")
+
+
+def test_views_for_a_pipeline_that_is_not_installed_are_not_read(clinic: Clinic) -> None:
+    clinic.send(*of_study(411, four_views(BodyPartExamined="AXILLA")))
+    study = clinic.read("2.25.411", 4)
+    assert {(one.state, one.pipeline) for one in study.series} == {("not_read", "never_made")}
+    assert clinic.reasons("2.25.411") == {"pipeline.not_configured"}
 
 
 def test_the_commands_tell_of_the_study(clinic: Clinic) -> None:
