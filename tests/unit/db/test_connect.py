@@ -170,7 +170,8 @@ ROWS_OF_0002 = (
     "INSERT INTO jobs (job_id, revision_id, pipeline, priority, state, attempts, worker_deaths, fencing_token, "
     "not_before, created_at) VALUES (7, 3, 'hemorrhage', 0, 'done', 1, 0, 1, '2026-03-01', '2026-03-01')",
     "INSERT INTO results (result_id, job_id, fencing_token, revision_id, study_instance_uid, pipeline, status, "
-    "outcome, configuration_hash, recorded_at) VALUES (1, 7, 1, 3, '2.25.1', 'hemorrhage', 'clean', '{}', '', '2026-03-01')",
+    "outcome, configuration_hash, recorded_at) "
+    "VALUES (1, 7, 1, 3, '2.25.1', 'hemorrhage', 'clean', '{}', '', '2026-03-01')",
     "INSERT INTO objects VALUES (1, 1, 'summary_image', '1.2', '1.2.3', '1.2.4', '', '', 0)",
     "INSERT INTO deliveries (delivery_id, object_id, result_id, destination, state, attempts, comment, created_at) "
     "VALUES (2, 1, 1, 'pacs', 'sent', 1, 'x', '2026-03-01')",
