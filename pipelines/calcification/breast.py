@@ -39,7 +39,7 @@ MUSCLE_SIDE_MM = 4.0
 """Greys are compared so far to either side of the edge."""
 FADE_MM = 4.0
 """So far within the skin line the breast fades out: no edge there is the muscle's."""
-LEAST_MUSCLE_STEP = 0.05
+LEAST_MUSCLE_STEP = 0.07
 """Mean step of grey across the edge, as a part of the greys of the breast."""
 STEEPEST_MUSCLE = 0.7
 """Columns for each row that the edge may lean before it is taken for a fold of skin rather than the muscle's way."""
@@ -53,7 +53,7 @@ CURVE_MM, NIPPLE_HEIGHT_MM = 0.5, 1.5
 
 AROUND_MM = (8.0, 50.0)
 LEAST_METAL_CONTRAST = 0.25
-"""Over what lies around it in a square of such a side, for clips or for devices, as a part of the greys of the image."""
+"""Over the mean of a square of such a side, for clips or for devices, as a part of the greys of the image."""
 BESIDE_SKIN_MM = 6.0
 """Markers on the skin may show so far beside the breast."""
 MOST_CANDIDATES = 100

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset
+from scipy import ndimage
 
 from pipelines.calcification.breast import map_breast
 from pipelines.calcification.films import load_film
 from pipelines.mammogram import Mammogram, Projection, Spacing
 from pipelines.mammogram_loading import load_study
 
-SHAPE = (1200, 800)
-MM = 0.15
+SHAPE = (720, 480)
+MM = 0.25
 ROWS, COLUMNS = np.indices(SHAPE, dtype=np.float64)
 # The chest wall is at the left. All lengths in pixels.
-CENTRE, HALF, REACH = 640.0, 480.0, 520.0
-MUSCLE_TOP, MUSCLE_WALL = 260.0, 700.0
+CENTRE, HALF, REACH = 384.0, 288.0, 312.0
+MUSCLE_TOP, MUSCLE_WALL = 156.0, 420.0
 NIPPLE = (REACH, CENTRE)
 
 
@@ -32,7 +33,8 @@ def made(
     """A breast that fades to its skin line, as a view from the left breast."""
     away = np.hypot((ROWS - CENTRE) / HALF, COLUMNS / REACH)
     thickness = np.clip((1 - away) * 8, 0, 1)
-    pixels = 0.4 * thickness * (1 + 0.1 * np.sin(ROWS / 19) * np.cos(COLUMNS / 23))
+    texture = ndimage.gaussian_filter(np.random.default_rng(5).normal(0, 1, SHAPE), 6)
+    pixels = 0.4 * thickness * (1 + 0.06 * texture / texture.std())
     if nipple:
         pixels = np.maximum(pixels, 0.35 * (np.hypot(COLUMNS - NIPPLE[0], ROWS - NIPPLE[1]) < 5 / MM))
     if muscle:
@@ -106,7 +108,7 @@ def test_depth_is_the_distance_from_the_skin() -> None:
     assert found.depth_mm(across) == pytest.approx([10, 30], abs=1.5)
     # At the chest wall there is no skin: the nearest is above or below.
     assert found.depth_mm([(2.0, CENTRE)])[0] > 60
-    assert found.depth_mm([(700.0, 100.0)])[0] == 0
+    assert found.depth_mm([(420.0, 60.0)])[0] == 0
 
 
 TURNS: dict[str, Callable[[Mammogram], Mammogram]] = {
@@ -136,7 +138,7 @@ def test_a_turned_view_has_the_same_map_turned(turn: str) -> None:
     assert turned.nipple == pytest.approx(expected, abs=1.5 / MM)
 
 
-@pytest.mark.parametrize("spacing_mm", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("spacing_mm", [0.1, 0.2])
 def test_maps_do_not_depend_on_the_size_of_the_pixels(spacing_mm: float) -> None:
     ratio = MM / spacing_mm
     rows, columns = (np.minimum((np.arange(round(n * ratio)) / ratio).astype(int), n - 1) for n in SHAPE)
@@ -157,28 +159,28 @@ def test_maps_do_not_depend_on_the_size_of_the_pixels(spacing_mm: float) -> None
 
 def label() -> NDArray[np.floating]:
     picture = np.zeros(SHAPE)
-    picture[60:140, 620:740] = 0.9
-    picture[80:120, 640:720:12] = 0
+    picture[36:84, 372:444] = 0.9
+    picture[48:72, 384:432:7] = 0
     return picture
 
 
 def wire() -> NDArray[np.floating]:
-    along = (ROWS - 500) * np.cos(0.4) - (COLUMNS - 200) * np.sin(0.4)
-    across = (ROWS - 500) * np.sin(0.4) + (COLUMNS - 200) * np.cos(0.4)
+    along = (ROWS - 300) * np.cos(0.4) - (COLUMNS - 120) * np.sin(0.4)
+    across = (ROWS - 300) * np.sin(0.4) + (COLUMNS - 120) * np.cos(0.4)
     return 1.0 * ((np.abs(along) * MM < 0.4) & (np.abs(across) * MM < 20))
 
 
 def clip() -> NDArray[np.floating]:
-    return 1.0 * ((np.abs(ROWS - 700) * MM < 0.6) & (np.abs(COLUMNS - 250) * MM < 1.6))
+    return 1.0 * ((np.abs(ROWS - 420) * MM < 0.6) & (np.abs(COLUMNS - 150) * MM < 1.6))
 
 
 ARTIFACTS: dict[str, tuple[NDArray[np.floating], tuple[int, int]]] = {
-    "a label": (label(), (100, 630)),
-    "a marker on the skin": (disc(REACH - 8, CENTRE + 60, 0.8), (int(CENTRE) + 60, int(REACH) - 8)),
-    "a marker just beside the skin": (disc(REACH + 10, CENTRE - 20, 0.8), (int(CENTRE) - 20, int(REACH) + 10)),
-    "a clip": (clip(), (700, 250)),
-    "a wire": (wire(), (500, 200)),
-    "a pacemaker": (disc(120, 150, 12), (150, 120)),
+    "a label": (label(), (60, 378)),
+    "a marker on the skin": (disc(REACH - 5, CENTRE + 36, 0.8), (int(CENTRE) + 36, int(REACH) - 5)),
+    "a marker just beside the skin": (disc(REACH + 6, CENTRE - 12, 0.8), (int(CENTRE) - 12, int(REACH) + 6)),
+    "a clip": (clip(), (420, 150)),
+    "a wire": (wire(), (300, 120)),
+    "a pacemaker": (disc(60, 80, 9), (80, 60)),
 }
 
 
@@ -195,11 +197,11 @@ def test_labels_markers_and_metal_are_artifacts(name: str) -> None:
 
 
 CALCIFICATIONS: dict[str, NDArray[np.floating]] = {
-    "a small grain": disc(300, 700, 0.2, 0.9),
-    "a round calcification": 0.95 * np.sqrt(np.clip(1 - (np.hypot(COLUMNS - 300, ROWS - 700) * MM / 0.6) ** 2, 0, 1)),
-    "a large rim": disc(300, 700, 3.0, 0.95) * (np.hypot(COLUMNS - 300, ROWS - 700) * MM > 2.4),
-    "a group": np.max([disc(300 + 14 * k, 700 + 9 * (k % 3), 0.15 + 0.03 * (k % 4), 0.8) for k in range(9)], axis=0),
-    "grains by the skin": disc(REACH - 20, CENTRE, 0.3, 0.9),
+    "a small grain": disc(180, 420, 0.2, 0.9),
+    "a round calcification": 0.95 * np.sqrt(np.clip(1 - (np.hypot(COLUMNS - 180, ROWS - 420) * MM / 0.6) ** 2, 0, 1)),
+    "a large rim": disc(180, 420, 3.0, 0.95) * (np.hypot(COLUMNS - 180, ROWS - 420) * MM > 2.4),
+    "a group": np.max([disc(180 + 8 * k, 420 + 5 * (k % 3), 0.15 + 0.03 * (k % 4), 0.8) for k in range(9)], axis=0),
+    "grains by the skin": disc(REACH - 12, CENTRE, 0.3, 0.9),
 }
 
 
@@ -210,21 +212,21 @@ def test_calcifications_are_no_metal(name: str) -> None:
     pixels = np.maximum(view.pixels, np.maximum(lit * 0.98, lit - 0).astype(np.float32) * (lit > 0.3))
     # The image has whiter things than any calcification: a label.
     found = map_breast(replace(view, pixels=np.maximum(pixels, (label() > 0) * np.float32(1.0))))
-    assert not found.artifacts[600:800, 200:500].any()
-    assert not found.artifacts[int(CENTRE) - 20 : int(CENTRE) + 20, int(REACH) - 60 : int(REACH)].any()
+    assert not found.artifacts[360:480, 120:300].any()
+    assert not found.artifacts[int(CENTRE) - 12 : int(CENTRE) + 12, int(REACH) - 36 : int(REACH)].any()
 
 
 def test_film_in_black_padding_with_tape_in_front_is_mapped_within_its_frame() -> None:
     view = made(nipple=False)
     pixels = view.pixels.copy()
-    pixels[:, 770:790] = 0.95
-    pixels = np.pad(pixels, ((0, 0), (150, 60)))
+    pixels[:, 462:474] = 0.95
+    pixels = np.pad(pixels, ((0, 0), (90, 36)))
     outside = np.zeros(pixels.shape, np.bool_)
-    outside[:, :150] = outside[:, -60:] = True
+    outside[:, :90] = outside[:, -36:] = True
     found = map_breast(replace(view, pixels=pixels, outside=outside))
-    assert overlap(found.mask, np.pad(truth_mask(), ((0, 0), (150, 60)))) > 0.94
-    assert found.depth_mm([(152.0, CENTRE)])[0] > 60
-    assert found.artifacts[600, 150 + 780]
+    assert overlap(found.mask, np.pad(truth_mask(), ((0, 0), (90, 36)))) > 0.94
+    assert found.depth_mm([(92.0, CENTRE)])[0] > 60
+    assert found.artifacts[360, 90 + 468]
 
 
 @pytest.mark.parametrize("pixels", [np.zeros(SHAPE), np.full(SHAPE, 0.5)], ids=["black", "grey"])
