@@ -34,6 +34,8 @@ from dicom_node.dispatch import policy as dispatch
 from dicom_node.receive.transfer_syntaxes import TRANSFER_SYNTAXES
 from pipelines import catalogue as pipelines
 from pipelines import codes
+from pipelines.calcification import assess as calcifications
+from pipelines.calcification.describe import DISTRIBUTION_RULES, TYPE_RULES
 from pipelines.nodule import lung_rads as nodules
 from pipelines.reasons import TABLE
 from reporting.catalogue import objects
@@ -150,6 +152,41 @@ def lung_rads() -> str:
             _table(("Rule", "Category", "Finding"), ((f"`{one.rule}`", one.name, one.finding) for one in whole)),
             "## Source and gaps",
             (inspect.getdoc(nodules) or "").partition("\n\n")[2],
+        ]
+    )
+
+
+def bi_rads() -> str:
+    """The rules that describe a group of calcifications and suggest its BI-RADS category, in their order."""
+    rows = ((f"`{rule.id}`", rule.category.meaning, rule.finding) for rule in calcifications.RULES)
+    chances = [
+        (
+            kind.meaning,
+            *(
+                "–" if (chance := calcifications.likelihood(kind, rule.code)) is None else f"{100 * chance:.0f} %"
+                for rule in DISTRIBUTION_RULES
+            ),
+        )
+        for kind in calcifications.MALIGNANT_BY_TYPE
+    ]
+    return _page(
+        [
+            f"# BI-RADS, {calcifications.EDITION}",
+            "The rules by which an assessment is suggested for a group of calcifications, from "
+            "`pipelines/calcification/assess.py`. They are tried in this order, and the first that applies counts. The "
+            "study has the most suspicious category of its groups, and 1 without a group.",
+            _table(("Rule", "Category", "Finding"), rows),
+            "## How likely what is biopsied is malignant",
+            _table(("Type", *(rule.code.meaning for rule in DISTRIBUTION_RULES)), chances),
+            "## Type and distribution",
+            "From `pipelines/calcification/describe.py`; in each table too the first rule that applies counts.",
+            _table(("Rule", "Type", "Calcifications"), ((f"`{r.id}`", r.code.meaning, r.why) for r in TYPE_RULES)),
+            _table(
+                ("Rule", "Distribution", "Calcifications"),
+                ((f"`{r.id}`", r.code.meaning, r.why) for r in DISTRIBUTION_RULES),
+            ),
+            "## Source and gaps",
+            (inspect.getdoc(calcifications) or "").partition("\n\n")[2],
         ]
     )
 
@@ -318,6 +355,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reasons.md": reasons,
     "codes.md": coded_concepts,
     "lung_rads.md": lung_rads,
+    "bi_rads.md": bi_rads,
     "states.md": states,
     "events.md": events,
     "dicom.md": dicom,

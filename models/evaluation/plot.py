@@ -20,6 +20,8 @@ INK, QUIET, RULE, LINE, BAND = "#1f2933", "#5b6774", "#d9dfe5", "#0b6e99", "#cfe
 PER_SCAN_WORDS = ("1/8", "1/4", "1/2", "1", "2", "4", "8")
 FULL, EMPTY = 0.95, 0.1
 """Above the first there is no room for labels over the band, below the second none under it."""
+WIDE = 0.2
+"""Over a band that is wider than this a label stands at its dot, not at the band's edge."""
 TITLE_LENGTH = 60
 
 
@@ -115,10 +117,11 @@ def _curve(axes: Axes, plot: Plot) -> None:
         zorder=4,
     )
     for x, y, foot, head in zip(plot.points, at_points, feet, heads, strict=True):
-        below = high[-1] > FULL and foot > EMPTY
+        is_wide = head - foot > WIDE
+        below = high[-1] > FULL and foot > EMPTY and not is_wide
         axes.annotate(
             f"{y:.3f}",
-            (x, foot if below else head),
+            (x, y if is_wide else foot if below else head),
             xytext=(0, -9 if below else 9),
             textcoords="offset points",
             ha="center",

@@ -74,3 +74,17 @@ def test_sensitivity_and_specificity() -> None:
     called, positive = [True, False, True, False, False], [True, True, False, False, False]
     assert sensitivity(called, positive) == Proportion(1, 2)
     assert specificity(called, positive) == Proportion(2, 3)
+
+
+def test_interval_over_groups_is_wider_where_their_cases_are_alike() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.repeat(np.arange(20) % 2 == 0, 10)
+    scores = np.repeat(generator.normal(0, 1, 20), 10) + truth
+    alone = roc_auc_interval(scores, truth, draws=300)
+    together = roc_auc_interval(scores, truth, together=np.repeat(np.arange(20), 10), draws=300)
+    assert alone is not None
+    assert together is not None
+    area = roc_auc(scores, truth)
+    assert together[0] <= area <= together[1]
+    assert together[1] - together[0] > 1.5 * (alone[1] - alone[0])
+    assert roc_auc_interval(scores, truth, together=np.repeat(np.arange(20), 10), draws=300) == together

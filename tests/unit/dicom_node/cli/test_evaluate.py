@@ -1,16 +1,24 @@
-"""`evaluate froc`: tables in, figures and picture out."""
+"""`evaluate froc` and `evaluate calcification`: labelled data in, figures and pictures out."""
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from dicom_node.cli import evaluate
 from dicom_node.cli.main import main
+from dicom_node.settings import Settings
+from pipelines import codes
+from pipelines.findings import Finding, Outline
+from pipelines.mammogram import MammogramStudy
 from tests.unit.dicom_node.cli.conftest import told
 
 FINDINGS = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
@@ -76,3 +84,66 @@ def test_a_wrong_table_ends_in_words(tables: list[str]) -> None:
 def test_a_picture_that_cannot_be_written_is_told(tables: list[str], tmp_path: Path) -> None:
     result = told(froc(*tables, "--bootstrap", "0", "--plot", tmp_path / "no" / "curve.png"), 1)
     assert "cannot be written" in result.stderr
+
+
+@dataclass(frozen=True)
+class Said:
+    findings: tuple[Finding, ...] = ()
+    score_by_view: Mapping[str, float] = field(default_factory=dict)
+
+
+class MarksTheMiddle:
+    """A pipeline and its reader: marks the middle of every film whose name begins with a."""
+
+    def open(self, _: object) -> MarksTheMiddle:
+        return self
+
+    def read_study(self, study: MammogramStudy) -> Said:
+        (view,) = study.views
+        if not view.instance_uid.startswith("a"):
+            return Said((), {view.instance_uid: 0.1})
+        outline = Outline(view.instance_uid, ((40, 40), (60, 40), (60, 60), (40, 60)), ((50, 50),))
+        mark = Finding(
+            codes.CALCIFICATION_CLUSTER, "", 0.8, outline, None, (), view.instance_uid, "1", center_px=(50.0, 50.0)
+        )
+        return Said((mark,), {view.instance_uid: 0.8})
+
+
+@pytest.fixture
+def films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(evaluate, "catalogue", lambda: {"calcification": MarksTheMiddle()})
+    monkeypatch.setattr(Settings, "pipeline", lambda _settings, _name: None)
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for name in ("a", "b"):
+        grey = np.tile(np.linspace(20, 180, 100), (100, 1)).astype(np.uint8)
+        Image.fromarray(grey).save(folder / f"{name}.png")
+    (folder / "ground_truth.csv").write_text(
+        "image,class,x_px_origin_left,y_px_origin_top,radius_px\na.png,CALC,52,50,8\nb.png,NORM,,,\n"
+    )
+    return folder
+
+
+def calcification(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["evaluate", "calcification", *map(str, arguments)])
+
+
+def test_calcifications_as_json_and_pictures(films: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pictures"
+    figures = json.loads(told(calcification(films, "--spacing-um", 200, "--out", out, "--json")).stdout)
+    assert figures["image_auc"] == 1.0
+    assert figures["image_auc_interval"] == [1.0, 1.0]
+    assert figures["froc"]["sensitivity"] == [1.0] * 7
+    assert {path.name for path in out.iterdir()} == {"froc.png", "hits.png"}
+
+
+def test_calcifications_as_table(films: Path) -> None:
+    shown = told(calcification(films, "--spacing-um", 200)).stdout
+    assert "image AUC" in shown
+    assert "1 groups on 2 images" in " ".join(shown.split())
+
+
+def test_films_without_spacing_are_refused(films: Path) -> None:
+    result = calcification(films)
+    assert result.exit_code != 0
+    assert "--spacing-um" in str(result.output) + str(result.exception)
