@@ -3,8 +3,8 @@
 A grain is measured on the pixels as they are stored, in a small square about its centre. The tissue behind it is taken
 for a plane through the medians of the four quarters of a ring about it, so that neither a slope nor a neighbouring
 grain moves it much. The grain is what hangs together around its brightest pixel above half of its height over that
-plane (full width at half maximum), within the ring. What reaches the ring is mostly faint, and runs out into the tissue:
-it is cut higher up first, and only what reaches the ring even then is measured in the next wider square.
+plane (full width at half maximum), within the ring. What reaches the ring is mostly faint, and runs out into the
+tissue: it is cut higher up first, and only what reaches the ring even then is measured in the next wider square.
 """
 
 from __future__ import annotations
