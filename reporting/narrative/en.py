@@ -33,7 +33,7 @@ NARRATIVE = Narrative(
         "detector": "Sizes on {views}: the breast is taken to lie on the detector, of which a pixel is {detector:.4f} "
         "mm; true sizes are a little smaller.",
         "told": "Sizes on {views}: a pixel is {object:.4f} mm by configuration, because the image does not tell.",
-        "assumed": "Sizes on {views}: a pixel of {object:.4f} mm is assumed, as such detectors have; do not rely on them.",
+        "assumed": "Sizes on {views}: a pixel of {object:.4f} mm, usual for such a detector, is assumed: rely on none.",
     },
     not_read="{view} was not read: {reason}",
     not_in_study="not in the study",
