@@ -21,23 +21,23 @@ from torch import nn
 from models.training.loop import Schedule, Training, train
 from pipelines.calcification import learning, publish
 from pipelines.calcification.breast import map_breast
-from pipelines.calcification.conclude import conclude
 from pipelines.calcification.detect import OUTPUTS, PLAIN, Calibration, Detector, ready
 from pipelines.calcification.evaluate import Found, Image, Report, hits_of, report_on
-from pipelines.calcification.grains import measure_grains
-from pipelines.calcification.group import Grouping, GroupModel, described_parts, fit, groups_of
+from pipelines.calcification.group import Grouping, GroupModel, described_parts, fit
 from pipelines.calcification.look import INPUTS, WORKING_MM
 from pipelines.calcification.made import is_counted, made_views, true_share, truth_of
 from pipelines.calcification.place import frame_of
+from pipelines.calcification.reader import CalcificationReader, find_grains
+from pipelines.findings import ModelIdentity
 from pipelines.geometry import Floats
 from pipelines.networks import build_unet, placed
+from pipelines.opening import ScoreCuts
 
 ARGUMENTS = {"inputs": INPUTS, "outputs": OUTPUTS, "widths": [24, 32, 48, 64, 96]}
 SCHEDULE = Schedule(steps=12000, warm_up=200, mean_decay=0.998)
 CALIBRATING, FITTING, MEASURING = 1000, 2000, 3000
 """Added to the seed for what is made to calibrate, to fit and to measure on: nothing is learnt from it otherwise."""
 TRUE_SHARE, FALSE_SHARE, LEAST_TRUE = 0.5, 0.2, 3
-DOUBTFUL = 0.02
 
 log = structlog.get_logger()
 
@@ -99,7 +99,7 @@ def fitted(detector: Detector, seed: int, breasts: int) -> GroupModel:
         made = made_views(seed + FITTING, number)
         for view, truth in zip(made.study.views, made.truths, strict=True):
             breast = map_breast(view)
-            grains = measure_grains(view, *detector.find(view, breast.mask))
+            grains = find_grains(detector, view, breast)
             for held, _, row in described_parts(view, breast, frame_of(view, breast), grains, Grouping()):
                 share, count = true_share(held.center_px, truth, view.spacing.object_mm)
                 if share <= FALSE_SHARE or (share >= TRUE_SHARE and count >= LEAST_TRUE):
@@ -111,16 +111,12 @@ def fitted(detector: Detector, seed: int, breasts: int) -> GroupModel:
 
 def measured(detector: Detector, groups: GroupModel, seed: int, breasts: int) -> Report:
     """The figures on made breasts that nothing was learnt from."""
+    reader = CalcificationReader(detector, groups, ModelIdentity("calcification", "", ""), ScoreCuts(0.5, 0.5))
     images = []
     for number in range(breasts):
         made = made_views(seed + MEASURING, number)
         began = time.perf_counter()
-        views = []
-        for view in made.study.views:
-            breast = map_breast(view)
-            grains = measure_grains(view, *detector.find(view, breast.mask))
-            views.append((view, breast, groups_of(view, breast, grains, groups)))
-        conclusion = conclude(views, least=DOUBTFUL, model_sha256="")
+        conclusion = reader.read_study(made.study)
         seconds = time.perf_counter() - began
         for view, truth in zip(made.study.views, made.truths, strict=True):
             side, told = view.spacing.object_mm, truth_of(made, view, truth)
