@@ -96,7 +96,10 @@ def calcification(
     Its columns are image, class (NORM, CALC), x_px_origin_left, y_px_origin_top, radius_px, as of mini-MIAS; or image,
     finding (none, or what names a calcification), col_px, row_px. A column woman tells whose images belong together.
     """
-    reader = cast("StudyReader", catalogue()["calcification"].open(settings.pipeline("calcification")))
+    pipeline = catalogue().get("calcification")
+    if pipeline is None:
+        raise click.ClickException("there is no pipeline that reads calcifications here (`calcification`)")
+    reader = cast("StudyReader", pipeline.open(settings.pipeline("calcification")))
     with Progress(console=errors, transient=True) as progress:
         task = progress.add_task("Reading mammograms", total=None)
         report = evaluate_calcifications(

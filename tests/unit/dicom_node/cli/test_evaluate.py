@@ -147,3 +147,9 @@ def test_films_without_spacing_are_refused(films: Path) -> None:
     result = calcification(films)
     assert result.exit_code != 0
     assert "--spacing-um" in str(result.output) + str(result.exception)
+
+
+def test_calcifications_without_their_pipeline(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "catalogue", dict)
+    result = calcification(films, "--spacing-um", 200)
+    assert result.exit_code == 1 and "calcification" in result.output
