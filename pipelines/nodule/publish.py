@@ -22,7 +22,7 @@ from pipelines.nodule.detect import ARCHITECTURE, NETWORKS, Calibration
 from pipelines.nodule.validate import ScanReading
 
 VERSION = "0.2.0"
-FALSE_A_SCAN, UNSURE_FALSE_A_SCAN = 1.0, 2.0
+FALSE_A_SCAN, UNSURE_FALSE_A_SCAN = 0.5, 1.0
 """False marks per made scan at the shipped threshold, and at that of "not sure"."""
 SHOWN_HU = (-1350.0, 150.0)
 

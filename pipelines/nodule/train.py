@@ -34,7 +34,6 @@ FOLDS = 2
 HELD_BACK_SEED = 1000
 BASE = Schedule(steps=8500, warm_up=150, mean_decay=0.998)
 FURTHER = Schedule(steps=1000, rate=6e-4, warm_up=50, mean_decay=0.995)
-AGAIN = replace(FURTHER, steps=1500)
 
 log = structlog.get_logger()
 
@@ -42,8 +41,7 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Course:
     """What one training of both networks learns from: the real nodules of all folds but `held_back`, in the share
-    `real` of nodules; from whose weights it starts; from how many `scenes` the second network gets its places. Where
-    there is a schedule `again`, the first network then goes on with other scenes; places are not taken anew.
+    `real` of nodules; from whose weights it starts; from how many `scenes` the second network gets its places.
     """
 
     name: str
@@ -53,27 +51,13 @@ class Course:
     real: float
     held_back: int | None = None
     start: str | None = None
-    again: Schedule | None = None
-
-    @property
-    def last(self) -> Course:
-        """The course whose first network is the one to use: this one, or what it goes on with."""
-        return (
-            self
-            if self.again is None
-            else replace(self, name=f"{self.name}-longer", schedule=self.again, start=self.name)
-        )
 
 
 REDUCTION_BASE = Schedule(steps=2500, warm_up=100, mean_decay=0.997)
 REDUCTION_FURTHER = Schedule(steps=800, rate=6e-4, warm_up=30, mean_decay=0.99)
 BASE_COURSE = Course("base", BASE, REDUCTION_BASE, 700, real=0.0)
-FOLD_COURSES = tuple(
-    Course(f"fold{fold}", FURTHER, REDUCTION_FURTHER, 300, 0.5, fold, "base", AGAIN) for fold in range(FOLDS)
-)
-ALL_COURSE = Course(
-    "all", replace(FURTHER, steps=1300), replace(REDUCTION_FURTHER, steps=1000), 400, 0.5, None, "base", AGAIN
-)
+FOLD_COURSES = tuple(Course(f"fold{fold}", FURTHER, REDUCTION_FURTHER, 300, 0.5, fold, "base") for fold in range(FOLDS))
+ALL_COURSE = Course("all", replace(FURTHER, steps=1300), replace(REDUCTION_FURTHER, steps=1000), 400, 0.5, None, "base")
 COURSES = (BASE_COURSE, *FOLD_COURSES, ALL_COURSE)
 
 
@@ -158,8 +142,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         candidates = train_candidates(course, options.out, options.patches, options.seed)
         proposer = ready(candidates, build(ARGUMENTS)[1], PLAIN, torch.device("cpu"))
         train_reduction(course, proposer, options.out, options.patches, options.seed)
-        if course.again:
-            train_candidates(course.last, options.out, options.patches, options.seed + 1)
     if not options.course or "publish" in options.course:
         _publish(options)
 
@@ -182,23 +164,17 @@ def _publish(options: argparse.Namespace) -> None:
             log.info("scan", fold=course.name, scan=scan.name, nodules=len(scan.nodules))
         by_fold.append(readings)
     history = [
-        *(_told(course) for course in COURSES),
+        *(f"{course.name}: {course.schedule.steps} and {course.reduction.steps} steps" for course in COURSES),
         f"seed {options.seed}, {options.backgrounds} chests; cross-validation took {time.monotonic() - began:.0f} s",
     ]
     publish.publish(_trained(ALL_COURSE, options.out), by_fold, ARGUMENTS, history, options.weights)
 
 
-def _told(course: Course) -> str:
-    again = f" + {course.again.steps}" if course.again else ""
-    return f"{course.name}: {course.schedule.steps}{again} and {course.reduction.steps} steps"
-
-
 def _trained(course: Course, out: Path) -> tuple[nn.Module, nn.Module]:
     """Both networks after a course."""
     networks = build(ARGUMENTS)
-    folders = (f"candidates-{course.last.name}", f"reduction-{course.name}")
-    for folder, network in zip(folders, networks, strict=True):
-        held = torch.load(out / folder / "checkpoint.pt", weights_only=True)
+    for name, network in zip(("candidates", "reduction"), networks, strict=True):
+        held = torch.load(out / f"{name}-{course.name}" / "checkpoint.pt", weights_only=True)
         network.load_state_dict(held["mean"])
     return networks
 
