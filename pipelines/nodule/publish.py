@@ -126,12 +126,12 @@ def _card(manifest: Mapping[str, Any]) -> str:
     history = "\n".join(f"- {line}" for line in figures["training"])
     return f"""# Nodule {manifest["version"]}
 
-These figures come from made scans: {figures["scans"]} simulated chests with {figures["nodules"]} nodules in them, about
-half of them real LIDC-IDRI nodules implanted, the others simulated; by cross-validation, so that no network was
-measured on patients or chests that it had learnt from. Nodules under 3 mm are excluded findings there, as in LUNA16, and
-none lies where less than 35 % of its surroundings is aerated lung, within a hilum say. CPM (mean sensitivity at 1/8 to 8 false marks per scan, by the
-rules of LUNA16) is {_shown(figures["cpm"], figures["cpm_interval"])} (95 % interval). What it does on patients is not
-known from them and must be measured before anybody relies on it.
+These figures come from made scans: {figures["scans"]} simulated chests with {figures["nodules"]} nodules in them,
+about half of them real LIDC-IDRI nodules implanted, the others simulated; by cross-validation, so that no network was
+measured on patients or chests that it had learnt from. Nodules under 3 mm are excluded findings there, as in LUNA16,
+and none lies where less than 35 % of its surroundings is aerated lung, within a hilum say. CPM (mean sensitivity at 1/8
+to 8 false marks per scan, by the rules of LUNA16) is {_shown(figures["cpm"], figures["cpm_interval"])} (95 % interval).
+What it does on patients is not known from them and must be measured before anybody relies on it.
 
 ## What it is for
 
