@@ -3,8 +3,7 @@
 A grain is measured on the pixels as they are stored, in a small square about its centre. The tissue behind it is taken
 for a plane through the medians of the four quarters of a ring about it, so that neither a slope nor a neighbouring
 grain moves it much. The grain is what hangs together around its brightest pixel above half of its height over that
-plane (full width at half maximum), within the ring. What reaches the ring is mostly faint, and runs out into the
-tissue: it is cut higher up first, and only what reaches the ring even then is measured in the next wider square.
+plane (full width at half maximum), within the ring. What reaches the ring is measured again in the next wider square.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ from pipelines.mammogram import Mammogram
 
 RINGS_MM = (0.8, 2.0, 5.0)
 """Inner radius of the ring in the first, second and third square: no grain is outlined wider than twice the last."""
-LEVELS = (0.5, 0.65, 0.8)
-"""Parts of its height at which a grain is cut, the next where it reaches the ring."""
 GRAINS_AT_ONCE = (1024, 256, 64)
 """Grains whose squares are held in memory together, by ring."""
 RING_PIXELS = 2
@@ -111,7 +108,7 @@ def measure_grains(view: Mammogram, centers: ArrayLike, scores: ArrayLike) -> Gr
 class _Square:
     """n squares of the view about the brightest pixel of n grains, with the tissue behind taken away.
 
-    `height` float32 [n, side, side] is grey over the tissue; `level` is that at the centre and `spread` its robust
+    `height` float32 [n, side, side] is grey over the tissue; `mean` its level at the centre and `spread` its robust
     standard deviation in the ring. `away` [side, side] is the distance from the centre in pixels.
     """
 
@@ -150,18 +147,10 @@ class _Square:
         return _Square((cut - plane).astype(np.float32), level, spread, corner, away, inner)
 
     def outlined(self) -> NDArray[np.bool_]:
-        """[n, side, side] what hangs together with the centre above a part of its height, within the ring."""
-        mask = self._above(np.arange(len(self.height)), LEVELS[0])
-        for level in LEVELS[1:]:
-            runs_out = np.flatnonzero(self.reaches_ring(mask))
-            mask[runs_out] = self._above(runs_out, level)
-        return mask
-
-    def _above(self, which: NDArray[np.intp], level: float) -> NDArray[np.bool_]:
+        """[n, side, side] what hangs together with the centre above half of its height, within the ring."""
         reach = len(self.away) // 2
-        height = self.height[which]
-        cut = np.maximum(height[:, reach, reach] * np.float32(level), np.finfo(np.float32).tiny)
-        above = (height >= cut[:, None, None]) & (self.away <= self.inner)
+        half = np.maximum(self.height[:, reach, reach] / 2, np.finfo(np.float32).tiny)
+        above = (self.height >= half[:, None, None]) & (self.away <= self.inner)
         above[:, reach, reach] = True
         # One labelling of the whole stack: squares do not touch each other.
         label, _ = ndimage.label(above, ndimage.generate_binary_structure(3, 2) * np.array([0, 1, 0])[:, None, None])
