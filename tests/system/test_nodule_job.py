@@ -51,7 +51,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 
 def chest(stand: Stand, name: str, diameter_mm: float) -> MadeStudy:
     recipe = NoduleRecipe("solid", "intrapulmonary", diameter_mm)
-    options = ChestStudyOptions(seed=11, nodules=0, recipes=(recipe,), slice_mm=1.5, pixels=384, kernel="soft")
+    options = ChestStudyOptions(seed=12, nodules=0, recipes=(recipe,), slice_mm=1.5, pixels=384, kernel="soft")
     made = make_study(stand.folder / name, options)
     stand.push(made.files)
     return made
