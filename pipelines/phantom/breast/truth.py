@@ -23,23 +23,10 @@ Shape = Literal[
     "rod",
     "dystrophic",
 ]
-"""Of one calcification; of a group the shape that names it (BI-RADS 5th edition)."""
+"""Of one calcification (BI-RADS 5th edition)."""
 
-Morphology = Literal[
-    "round",
-    "punctate",
-    "amorphous",
-    "coarse_heterogeneous",
-    "fine_pleomorphic",
-    "fine_linear",
-    "vascular",
-    "skin",
-    "rim",
-    "popcorn",
-    "milk_of_calcium",
-    "rod",
-    "dystrophic",
-]
+Morphology = Shape
+"""What names a group: the shape of its calcifications."""
 Distribution = Literal["grouped", "linear", "segmental", "regional", "diffuse"]
 DISTRIBUTIONS: tuple[Distribution, ...] = ("grouped", "linear", "segmental", "regional", "diffuse")
 MimicKind = Literal[
