@@ -45,8 +45,9 @@ def test_axes_of_an_ellipse_at_any_angle(radius: float, part: float, angle: floa
     along, across = rows * np.cos(angle) + columns * np.sin(angle), columns * np.cos(angle) - rows * np.sin(angle)
     mask = (along / radius) ** 2 + (across / (part * radius)) ** 2 <= 1
     long_axis, short_axis = axes_mm(mask, plane, BORDERS)
-    # The tips of narrow ellipses miss the pixels' centres: 1.45 pixels are the most in 20000 drawn from these ranges.
-    assert long_axis == pytest.approx(2 * radius, abs=1.5 * pixel)
+    # The tips of ellipses under four pixels wide miss the pixels' centres: 1.48 pixels are the most in 40000 draws.
+    is_narrow = part * radius < 2 * pixel
+    assert long_axis == pytest.approx(2 * radius, abs=(1.5 if is_narrow else 1.3) * pixel)
     assert short_axis == pytest.approx(2 * part * radius, abs=2 * pixel)
 
 
